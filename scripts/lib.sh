@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the scripts share: where things are, how a long step is shown, how a
+# command is run inside the trixie root. Sourced, never run.
+#
+# Layout of the cache, $XDG_CACHE_HOME/qemufile (default ~/.cache/qemufile):
+#   root/            trixie: compilers, QEMU, virtiofsd; also the guest's root
+#   kernel/source/   the unpacked Debian source, seen as /kernel/source inside
+#   kernel/stock/    Debian's kernel: vmlinuz, lib/modules, build/ (for M=)
+#   kernel/debug/    the debug kernel: the same layout
+#   kernel.env       which versions were taken; the one place that says so
+#   cargo/           CARGO_HOME of the host tests
+#   run/             one directory a running virtual machine
+#   stamps/, log/    what is finished, and what was said on the way
+
+set -euo pipefail
+
+TOP=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/qemufile
+ROOT=$CACHE/root
+KERNEL_ENV=$CACHE/kernel.env
+LOG=${LOG:-$CACHE/log/misc.log}
+
+say()  { printf '%s\n' "$*"; }
+warn() { printf '%s\n' "$*" >&2; }
+die()  { warn "error: $*"; exit 1; }
+
+# The person who called: build outputs are theirs, also when sudo is between.
+CALLER_UID=${SUDO_UID:-$(id -u)}
+CALLER_GID=${SUDO_GID:-$(id -g)}
+
+# as_root ARG...: run this script again as root, unless it is root already.
+as_root() {
+	[ "$(id -u)" -ne 0 ] || return 0
+	command -v sudo >/dev/null ||
+		die "this needs root, and there is no sudo here: run it as root"
+	exec sudo -- env "HOME=$HOME" "XDG_CACHE_HOME=${XDG_CACHE_HOME:-}" \
+		"PATH=$PATH:/usr/sbin:/sbin" "$0" "$@"
+}
+
+# Give what root made in the caller's cache and checkout to the caller.
+give_back() {
+	[ "$CALLER_UID" -eq 0 ] || chown -hR "$CALLER_UID:$CALLER_GID" "$@"
+}
+
+# Prints the seconds elapsed, so that no step is silent for 10 s.
+ticker() {
+	local start=$SECONDS
+	while sleep 8 && kill -0 $$ 2>/dev/null; do
+		printf '    ... %d s\n' $((SECONDS - start))
+	done
+}
+
+TICKER=
+stop_ticker() {
+	[ -n "$TICKER" ] || return 0
+	kill "$TICKER" 2>/dev/null || true
+	wait "$TICKER" 2>/dev/null || true
+	TICKER=
+}
+
+# step TEXT COMMAND...: one line, the output in $LOG, its tail if it fails.
+step() {
+	local text=$1 start=$SECONDS status=0
+	shift
+	mkdir -p "$(dirname "$LOG")"
+	say "  $text"
+	printf '\n==== %s\n' "$text" >>"$LOG"
+	( trap 'kill $(jobs -p) 2>/dev/null; exit' TERM; ticker ) &
+	TICKER=$!
+	"$@" >>"$LOG" 2>&1 || status=$?
+	stop_ticker
+	if [ "$status" -ne 0 ]; then
+		warn "---- the end of $LOG:"
+		tail -n 25 "$LOG" >&2
+		warn "----"
+		warn "failed after $((SECONDS - start)) s: $text (status $status)"
+		return "$status"
+	fi
+}
+
+# The part of the kernel.env that set-up writes, as shell variables.
+load_kernel_env() {
+	[ -e "$KERNEL_ENV" ] || die "no set-up yet: run make setup"
+	# shellcheck disable=SC1090
+	. "$KERNEL_ENV"
+}
+
+# in_root [--user] [--bind PATH]... [--mount SOURCE:PATH]... -- COMMAND...
+# Run COMMAND in the trixie root, in mount and process namespaces of its own:
+# when it ends, or this shell dies, neither mounts nor processes stay behind.
+# --user: as the caller, not as root. --bind: PATH is seen at the same path.
+in_root() {
+	local user=0 mounts=("$CACHE/kernel:/kernel" "$TOP:$TOP")
+	while :; do
+		case $1 in
+		--user) user=1 ;;
+		--bind) mounts+=("$2:$2"); shift ;;
+		--mount) mounts+=("$2"); shift ;;
+		--) shift; break ;;
+		esac
+		shift
+	done
+	setpriv --pdeathsig KILL \
+		unshare --mount --pid --fork --kill-child \
+		bash "$TOP/scripts/enter-root.sh" "$ROOT" "$PWD" \
+		"$([ "$user" -eq 1 ] && echo "$CALLER_UID:$CALLER_GID" || echo 0:0)" \
+		"${mounts[@]}" -- "$@"
+}

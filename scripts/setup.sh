@@ -1,0 +1,173 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Set-up: everything that the build, the virtual machines and the tests need,
+# in the cache (see lib.sh), phase by phase. A finished phase leaves a stamp
+# that holds a hash of what made it; a phase that was interrupted, or whose
+# part of this script changed, is made again. Quiet when there is nothing to do.
+#
+# Usage: setup.sh [stock|debug]...      (default: stock)
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+SUITE=trixie
+MIRROR=http://deb.debian.org/debian
+IMAGE=linux-image-cloud-amd64
+HOST_PACKAGES=(mmdebstrap)
+ROOT_PACKAGES=(
+	# What built Debian's kernel, and what building on it needs
+	ca-certificates make gcc-14 gcc g++ gcc-multilib libc6-dev flex bison bc
+	libssl-dev libelf-dev pahole python3 perl rsync xz-utils zstd cpio kmod
+	rustc cargo rust-src rustfmt rust-clippy bindgen
+	# Clang for the debug kernel (Rust with KASAN), coverage and fuzzing
+	clang-19 lld-19 llvm-19 libclang-rt-19-dev
+	# The virtual machines, and what runs in them
+	qemu-system-x86 virtiofsd procps iproute2 socat strace util-linux
+	libaio-dev liburing-dev
+)
+
+# ---- stamps: what is done, and by which text of this script
+
+hash_of() { sha256sum <<<"$*" | cut -c1-32; }
+
+# wanted PHASE: the hash that PHASE's stamp has when PHASE is up to date. It
+# takes in the phase's own text and the hash of the phases that it builds on.
+wanted() {
+	case $1 in
+	root) hash_of "$(declare -f make_root)" "$SUITE $MIRROR ${ROOT_PACKAGES[*]}" ;;
+	kernel) hash_of "$(declare -f make_kernel)" "$IMAGE" "$(cat "$TOP/scripts/fetch-kernel.sh")" ;;
+	source) hash_of "$(declare -f make_source)" "$(cat "$KERNEL_ENV" 2>/dev/null)" ;;
+	metadata) hash_of "$(declare -f make_metadata)" "$(cat "$TOP/scripts/build-metadata.sh")" \
+		"$(stamped root)" "$(stamped source)" ;;
+	debug) hash_of "$(declare -f make_debug)" "$(stamped root)" "$(stamped source)" \
+		"$(cat "$TOP/scripts/build-debug.sh" "$TOP/scripts/debug.config")" ;;
+	esac
+}
+stamped() { cat "$CACHE/stamps/$1" 2>/dev/null || true; }
+done_with() { [ "$(stamped "$1")" = "$(wanted "$1")" ]; }
+warm() {
+	local phase
+	for phase; do done_with "$phase" || return 1; done
+}
+phase() {
+	done_with "$1" && return
+	rm -f "$CACHE/stamps/$1"
+	"make_$1" || die "set-up stopped in the part '$1'; the whole log is $LOG.
+What was finished before is kept: run the same command again to go on."
+	wanted "$1" >"$CACHE/stamps/$1.tmp"
+	mv "$CACHE/stamps/$1.tmp" "$CACHE/stamps/$1"
+}
+
+# ---- host: packages by name, only if they are missing
+
+make_host() {
+	local package missing=()
+	for package in "${HOST_PACKAGES[@]}"; do
+		[ "$(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+			missing+=("$package")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	step "host: apt-get update" apt-get update
+	step "host: apt-get install ${missing[*]}" \
+		env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+# ---- root: trixie with the compilers, in one apt transaction
+
+make_root() {
+	local option sources=() pockets=("$SUITE" "$SUITE-updates" "$SUITE-backports")
+	make_host || return
+	for option in "${pockets[@]}"; do sources+=("deb $MIRROR $option main"); done
+	rm -rf "$ROOT.tmp" || return
+	step "root: $SUITE with ${#ROOT_PACKAGES[@]} packages and what they need (a minute or two)" \
+		setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc \
+		mmdebstrap --mode=root --variant=minbase \
+		--aptopt='APT::Install-Recommends "false"' \
+		--aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' \
+		--include="$(IFS=,; echo "${ROOT_PACKAGES[*]}")" \
+		"$SUITE" "$ROOT.tmp" "${sources[@]}" || return
+	mkdir -p "$ROOT.tmp/kernel" "$ROOT.tmp/usr/lib/modules" || return
+	rm -rf "$ROOT.old" || return
+	[ ! -e "$ROOT" ] || mv "$ROOT" "$ROOT.old" || return
+	mv "$ROOT.tmp" "$ROOT" && rm -rf "$ROOT.old"
+}
+
+# ---- kernel: image, modules, headers and source, resolved to one version
+
+make_kernel() {
+	local new=$CACHE/kernel/stock.tmp
+	rm -rf "$new" && mkdir -p "$new" || return
+	step "kernel: the newest $IMAGE of $SUITE-backports, its headers and its source (300 MB)" \
+		in_root -- "$TOP/scripts/fetch-kernel.sh" \
+		"$IMAGE" "$SUITE-backports" /kernel/stock.tmp || return
+	rm -rf "$CACHE/kernel/stock" &&
+		mv "$new" "$CACHE/kernel/stock" &&
+		mv "$CACHE/kernel/stock/kernel.env" "$KERNEL_ENV"
+}
+
+make_source() {
+	local new=$CACHE/kernel/source.tmp tar=$CACHE/kernel/stock/source.tar.xz
+	if [ ! -e "$tar" ]; then	# unpacked once before, by another script
+		rm -f "$CACHE/stamps/kernel" && phase kernel || return
+	fi
+	load_kernel_env
+	rm -rf "$new" && mkdir -p "$new" || return
+	step "kernel: unpack the source of $KERNEL_VERSION" \
+		in_root -- tar -C /kernel/source.tmp --strip-components=1 -xf \
+		/kernel/stock/source.tar.xz || return
+	rm -rf "$CACHE/kernel/source" && mv "$new" "$CACHE/kernel/source"
+}
+
+make_metadata() {
+	load_kernel_env
+	step "kernel: rebuild the Rust metadata of $KERNEL_RELEASE (a minute or two)" \
+		in_root -- "$TOP/scripts/build-metadata.sh" \
+		/kernel/stock /kernel/source "$KERNEL_RELEASE" || return
+	say "  kernel: $KERNEL_VERSION, $KERNEL_RUSTC: all $(cat "$CACHE/kernel/stock/rust-symbols")" \
+		"Rust symbols of Debian's Module.symvers are among the rebuilt ones"
+}
+
+make_debug() {
+	load_kernel_env
+	step "kernel: build the debug kernel from the source of $KERNEL_VERSION (10 minutes and more)" \
+		in_root -- nice "$TOP/scripts/build-debug.sh" /kernel/debug /kernel/source
+}
+
+# ---- what is wanted
+
+phases=(root kernel source metadata)
+for kernel; do
+	case $kernel in
+	stock) ;;
+	debug) phases+=(debug) ;;
+	*) die "no such kernel: '$kernel' (stock or debug)" ;;
+	esac
+done
+! warm "${phases[@]}" || exit 0
+
+as_root "$@"
+mkdir -p "$CACHE"/{stamps,log,run,cargo,kernel}
+give_back "$CACHE/cargo"
+LOG=$CACHE/log/setup.log
+exec 9>"$CACHE/setup.lock"
+if ! flock --nonblock 9; then
+	say "set-up: another one is running; waiting for it"
+	ticker &
+	TICKER=$!
+	flock 9
+	stop_ticker
+fi
+! warm "${phases[@]}" || exit 0
+trap stop_ticker EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+start=$SECONDS
+say "set-up: into $CACHE (needs 6 GB; log: $LOG)"
+: >"$LOG"
+for part in "${phases[@]}"; do phase "$part"; done
+say "set-up: finished in $((SECONDS - start)) s"
