@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The host's half of vm.sh: the first process of fresh mount and process
+# namespaces. Composes the tree that the guest sees, serves it with virtiofsd
+# and boots the kernel with the root's QEMU.
+# Usage: vm-host.sh CACHE CHECKOUT RUN KERNEL TIMEOUT MEMORY CPUS APPEND [SHARE]...
+set -euo pipefail
+
+cache=$1 checkout=$2 run=$3 kernel=$4 timeout=$5 memory=$6 cpus=$7 append=$8
+shift 8
+root=$cache/root
+tree=$root/mnt		# the guest's /
+in_root() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin HOME=/ "$@"; }
+
+mkdir -p "$root/vm" "$root/kernel" "$root/usr/lib/modules" "$root$checkout"
+for share; do mkdir -p "$root$share"; done
+
+# The root alone, before anything is mounted in it; read-only.
+mount --bind "$root" "$tree"
+mount -o remount,bind,ro "$tree"
+mount --bind "$run" "$tree/vm"
+mount --bind "$cache/kernel/$kernel/lib/modules" "$tree/usr/lib/modules"
+mount --bind "$checkout" "$tree$checkout"
+mount -o remount,bind,ro "$tree$checkout"
+for share; do mount --bind "$share" "$tree$share"; done
+
+# What QEMU and virtiofsd themselves need.
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mount --bind "$cache/kernel" "$root/kernel"
+mount --bind "$run" "$root/vm"
+
+# /dev/kvm may be there and yet run no guest: only the processor's word counts.
+# Under TCG, qemu64 copies several times faster than max: without ERMS the
+# kernel does not use rep movsb, which TCG emulates byte by byte.
+if grep -qwE 'vmx|svm' /proc/cpuinfo && : <>/dev/kvm; then
+	machine=(-accel kvm -cpu host)
+else
+	machine=(-accel 'tcg,thread=multi' -cpu qemu64)
+fi 2>/dev/null
+
+in_root /usr/libexec/virtiofsd --socket-path=/run/vfs --shared-dir=/mnt \
+	--announce-submounts --cache=always --sandbox=none --log-level=warn \
+	>"$run/virtiofsd.log" 2>&1 &
+cat <"$run/stdout" &
+out=$!
+cat <"$run/stderr" >&2 &
+err=$!
+for ((i = 0; i < 200; i++)); do
+	[ ! -S "$root/run/vfs" ] || break
+	sleep 0.05
+done
+
+in_root qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
+	-M q35 "${machine[@]}" -smp "$cpus" -m "$memory" \
+	-object memory-backend-memfd,id=ram,size="${memory}M",share=on -numa node,memdev=ram \
+	-chardev socket,id=vfs,path=/run/vfs \
+	-device vhost-user-fs-pci,chardev=vfs,tag=rootfs,queue-size=1024 \
+	-chardev file,id=console,path=/vm/console.log -serial chardev:console \
+	-device virtio-serial-pci \
+	-chardev file,id=stdout,path=/vm/stdout -device virtserialport,chardev=stdout,name=stdout \
+	-chardev file,id=stderr,path=/vm/stderr -device virtserialport,chardev=stderr,name=stderr \
+	-device virtio-rng-pci \
+	-kernel "/kernel/$kernel/vmlinuz" \
+	-append "root=rootfs rootfstype=virtiofs rw init=/vm/init console=ttyS0 loglevel=5 \
+panic=1 oops=panic log_buf_len=8M random.trust_cpu=1 tsc=reliable $append" \
+	>"$run/qemu.log" 2>&1 &
+qemu=$!
+(
+	sleep "$timeout"
+	touch "$run/timeout"
+	kill -KILL "$qemu"
+) &
+
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+status=0
+wait "$qemu" || status=$?
+# Let the readers reach the end; if QEMU never opened the pipes, they never will.
+[ -s "$run/console.log" ] || exit 1
+wait "$out" "$err"
+exit "$status"
