@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the bytes of a write come from, and where those of a read go.
+//!
+//! Both speak in pages rather than slices: a page's content is never borrowed, because user space
+//! may have it mapped and change it at any time.
+
+use crate::sys::page::PageRef;
+
+/// Gives the bytes of a write, in order.
+pub trait Source {
+    /// How many bytes are left to give.
+    fn remaining(&self) -> usize;
+
+    /// Moves up to `len` bytes to the memory that begins `offset` bytes into `page`.
+    ///
+    /// The memory may go on past this page, as far as its folio does. Returns how many bytes were
+    /// moved: fewer than `len` when the source failed there, as user memory may.
+    fn copy_to_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize;
+}
+
+/// Takes the bytes of a read, in order.
+pub trait Sink {
+    /// How many bytes there is room for.
+    fn remaining(&self) -> usize;
+
+    /// Takes up to `len` bytes from the memory that begins `offset` bytes into `page`.
+    ///
+    /// The memory may go on past this page, as far as its folio does. Returns how many bytes were
+    /// taken: fewer than `len` when the sink failed there.
+    fn copy_from_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize;
+
+    /// Takes up to `len` zero bytes: a hole. Returns how many were taken.
+    fn put_zeros(&mut self, len: usize) -> usize;
+}
+
+impl Source for &[u8] {
+    fn remaining(&self) -> usize {
+        self.len()
+    }
+
+    fn copy_to_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
+        let head = self.get(..len).unwrap_or(self);
+        let moved = page.write(offset, head);
+        *self = self.get(moved..).unwrap_or_default();
+        moved
+    }
+}
+
+impl Sink for &mut [u8] {
+    fn remaining(&self) -> usize {
+        self.len()
+    }
+
+    fn copy_from_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
+        fill(self, len, |head| page.read(offset, head))
+    }
+
+    fn put_zeros(&mut self, len: usize) -> usize {
+        fill(self, len, |head| {
+            head.fill(0);
+            head.len()
+        })
+    }
+}
+
+/// Has `put` fill up to `len` bytes at the front of `room`, and moves `room` past what it filled.
+fn fill(room: &mut &mut [u8], len: usize, put: impl FnOnce(&mut [u8]) -> usize) -> usize {
+    let len = len.min(room.len());
+    let filled = room.get_mut(..len).map_or(0, put);
+    *room = core::mem::take(room).get_mut(filled..).unwrap_or_default();
+    filled
+}

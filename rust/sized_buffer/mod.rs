@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A sparse, growing, cloneable run of bytes: the store behind a migration stream.
+//!
+//! [`SizedBuffer`] is the twin of QEMU's `QEMUSizedBuffer` (`qsb_*`). Its bytes are held in pages
+//! that hang from a radix tree ([`tree`]) of 64-slot nodes ([`node`]), so that
+//!
+//! - growing moves nothing: a taller tree gets a new root above the old one;
+//! - a lookup takes O(log64 n) steps;
+//! - holes cost nothing, be they before, between or behind the data;
+//! - a clone shares the root, and with it everything, until either side writes (copy on write).
+//!
+//! # Invariants
+//!
+//! - Every byte at or after [`SizedBuffer::len`] is zero, or has no page. Growing therefore needs
+//!   only a new length, and never shows what was there before.
+//! - A page is written in place only while nobody else holds a reference to its folio. A page that
+//!   was lent ([`SizedBuffer::lend`]) or that a clone shares keeps its bytes for good.
+//!
+//! # Units
+//!
+//! Positions and lengths are in bytes, `u64` where they are the buffer's and `usize` where they
+//! are those of memory that the caller holds. The largest length is [`MAX_LEN`].
+
+mod io;
+mod node;
+mod pages;
+mod read;
+mod sparse;
+mod tree;
+mod write;
+
+pub use self::io::{Sink, Source};
+pub use self::read::{Chunk, Chunks};
+
+use self::tree::Tree;
+use crate::sys::page::PAGE_SIZE;
+use kernel::prelude::*;
+
+/// The largest length of a buffer, in bytes: the largest file offset.
+pub const MAX_LEN: u64 = i64::MAX as u64;
+
+/// [`PAGE_SIZE`] in the type of positions.
+const PAGE_BYTES: u64 = PAGE_SIZE as u64;
+
+/// A sparse run of bytes in pages, cheap to grow and to clone.
+///
+/// Cloning is the twin of `qsb_clone`: it takes O(1) time and no memory, whatever the length, and
+/// cannot fail. Unlike there, the clone's length is the source's length.
+///
+/// Dropping is the twin of `qsb_free`: the stack it needs is bounded by the height of the tree,
+/// and it lets others run after each leaf.
+#[derive(Clone)]
+pub struct SizedBuffer {
+    tree: Tree,
+    len: u64,
+}
+
+impl SizedBuffer {
+    /// Makes an empty buffer, which holds no memory.
+    ///
+    /// The twin of `qsb_create(NULL, 0)`.
+    pub const fn new() -> Self {
+        Self {
+            tree: Tree::new(),
+            len: 0,
+        }
+    }
+
+    /// Makes an empty buffer with memory for its first `capacity` bytes.
+    ///
+    /// The twin of `qsb_create(NULL, len)`. Errors are those of [`Self::reserve`].
+    pub fn with_capacity(capacity: u64) -> Result<Self> {
+        let mut buffer = Self::new();
+        buffer.reserve(0, capacity)?;
+        Ok(buffer)
+    }
+
+    /// Makes a buffer that holds a copy of `bytes`.
+    ///
+    /// The twin of `qsb_create(buffer, len)`. Fails with [`ENOMEM`] without memory for them all.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self> {
+        let mut buffer = Self::new();
+        let (_, outcome) = buffer.write_from(0, &mut &*bytes);
+        outcome.map(|()| buffer)
+    }
+
+    /// The length in bytes: the position after the last byte. Holes count.
+    ///
+    /// The twin of `qsb_get_length`.
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the length is 0. There may be reserved memory all the same.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The memory held for content, in bytes: a multiple of the page size. Pages that a clone
+    /// shares count in both.
+    pub const fn allocated(&self) -> u64 {
+        self.tree.usage().pages.saturating_mul(PAGE_BYTES)
+    }
+
+    /// The number of chunks of memory that hold the content: pages that follow one another in one
+    /// folio are one chunk.
+    pub const fn chunks(&self) -> u64 {
+        self.tree.usage().chunks
+    }
+}
+
+impl Default for SizedBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The nodes of the tree.
+//!
+//! A node has 64 slots: those of a [`Leaf`] hold pages, those of an interior node hold nodes. A
+//! folio that is longer than a page takes one slot a page, each with a reference of its own.
+
+use crate::sys::{
+    page::PageRef,
+    sched::cond_resched,
+    shared::Shared, //
+};
+use core::ops::{
+    AddAssign,
+    SubAssign, //
+};
+
+/// The base-2 logarithm of [`SLOTS`].
+pub(super) const SLOT_BITS: u32 = 6;
+
+/// The number of slots in a node.
+pub(super) const SLOTS: usize = 1 << SLOT_BITS;
+
+/// The slots of a node.
+#[derive(Clone)]
+pub(super) struct Slots<T>([Option<T>; SLOTS]);
+
+impl<T> Slots<T> {
+    pub(super) const fn new() -> Self {
+        Self([const { None }; SLOTS])
+    }
+
+    /// What `slot` holds; nothing if there is no such slot.
+    pub(super) fn get(&self, slot: usize) -> Option<&T> {
+        self.0.get(slot)?.as_ref()
+    }
+
+    /// The slot to be changed; `slot` counts modulo [`SLOTS`], which keeps it in bounds.
+    pub(super) fn entry(&mut self, slot: usize) -> &mut Option<T> {
+        &mut self.0[slot % SLOTS]
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Option<&T>> {
+        self.0.iter().map(Option::as_ref)
+    }
+}
+
+/// A node of the tree.
+#[derive(Clone)]
+pub(super) enum Node {
+    Interior(Slots<Shared<Node>>),
+    Leaf(Leaf),
+}
+
+impl Node {
+    /// Makes an empty node for `level`, which is 0 for a leaf.
+    pub(super) const fn new(level: u32) -> Self {
+        match level {
+            0 => Self::Leaf(Leaf(Slots::new())),
+            _ => Self::Interior(Slots::new()),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Interior(children) => children.is_empty(),
+            Self::Leaf(leaf) => leaf.0.is_empty(),
+        }
+    }
+}
+
+/// How much memory there is below some point of the tree.
+#[derive(Clone, Copy)]
+pub(super) struct Usage {
+    /// Slots that hold a page.
+    pub(super) pages: u64,
+    /// Runs of slots that hold pages which follow one another in one folio.
+    pub(super) chunks: u64,
+}
+
+impl Usage {
+    pub(super) const NONE: Self = Self {
+        pages: 0,
+        chunks: 0,
+    };
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, more: Self) {
+        self.pages += more.pages;
+        self.chunks += more.chunks;
+    }
+}
+
+impl SubAssign for Usage {
+    fn sub_assign(&mut self, less: Self) {
+        self.pages -= less.pages;
+        self.chunks -= less.chunks;
+    }
+}
+
+/// A node whose slots hold pages.
+#[derive(Clone)]
+pub(super) struct Leaf(Slots<PageRef>);
+
+impl Leaf {
+    /// The page in `slot`.
+    pub(super) fn get(&self, slot: usize) -> Option<&PageRef> {
+        self.0.get(slot)
+    }
+
+    /// Whether the page in `slot` begins a chunk: there is one, and it does not follow the one
+    /// before it.
+    fn begins_chunk(&self, slot: usize) -> bool {
+        let before = slot.checked_sub(1).and_then(|before| self.get(before));
+        self.get(slot)
+            .is_some_and(|page| !before.is_some_and(|before| follows(before, page)))
+    }
+
+    /// The memory that the leaf holds.
+    pub(super) fn usage(&self) -> Usage {
+        let mut usage = Usage::NONE;
+        for slot in 0..SLOTS {
+            usage.pages += u64::from(self.get(slot).is_some());
+            usage.chunks += u64::from(self.begins_chunk(slot));
+        }
+        usage
+    }
+
+    /// The number of slots from `slot` on that hold one chunk; 0 if there is no page.
+    pub(super) fn chunk_from(&self, slot: usize) -> usize {
+        let follows = |slot: &usize| self.get(*slot).is_some() && !self.begins_chunk(*slot);
+        let more = || (slot + 1..SLOTS).take_while(follows).count();
+        self.get(slot).map_or(0, |_| 1 + more())
+    }
+
+    /// The number of slots from `slot` on that hold no page.
+    pub(super) fn hole_from(&self, slot: usize) -> usize {
+        self.find(slot, true).unwrap_or(SLOTS) - slot
+    }
+
+    /// The first slot at or after `slot` that holds a page, or that holds none.
+    pub(super) fn find(&self, slot: usize, holds_page: bool) -> Option<usize> {
+        (slot..SLOTS).find(|&slot| self.get(slot).is_some() == holds_page)
+    }
+
+    /// Whether the page in `slot` is nobody's but this leaf's, and so may be written in place.
+    ///
+    /// That is so if every reference to its folio is in a slot of this leaf. The caller must be
+    /// the only holder of the leaf. A folio that was laid out by a write has its pages in order;
+    /// one that came from elsewhere may not, and then counts as shared, which is the safe side.
+    pub(super) fn is_private(&self, slot: usize) -> bool {
+        let Some(page) = self.get(slot) else {
+            return false;
+        };
+        let first = slot.saturating_sub(page.folio_index());
+        let ours = self.0.iter().skip(first).take(page.folio_pages());
+        let ours = ours.filter(|other| other.is_some_and(|other| other.is_same_folio(page)));
+        ours.count() == page.folio_refs()
+    }
+}
+
+impl Drop for Leaf {
+    /// Lets others run: a buffer of a terabyte has four million leaves to free.
+    fn drop(&mut self) {
+        cond_resched();
+    }
+}
+
+/// Whether the memory of `next` begins where that of `page` ends.
+fn follows(page: &PageRef, next: &PageRef) -> bool {
+    next.is_same_folio(page) && next.folio_index() == page.folio_index() + 1
+}
+
+/// A leaf to be changed, with the figures that must change with it.
+pub(super) struct LeafMut<'a> {
+    pub(super) leaf: &'a mut Leaf,
+    pub(super) usage: &'a mut Usage,
+}
+
+impl LeafMut<'_> {
+    /// Puts `page` into `slot` and returns what was there.
+    pub(super) fn replace(&mut self, slot: usize, page: Option<PageRef>) -> Option<PageRef> {
+        let before = self.usage_at(slot);
+        let old = core::mem::replace(self.leaf.0.entry(slot), page);
+        *self.usage += self.usage_at(slot);
+        *self.usage -= before;
+        old
+    }
+
+    /// What a change of `slot` can change: its page, and the chunks that begin there or right
+    /// after it.
+    fn usage_at(&self, slot: usize) -> Usage {
+        let begins = |slot| u64::from(self.leaf.begins_chunk(slot));
+        Usage {
+            pages: u64::from(self.leaf.get(slot).is_some()),
+            chunks: begins(slot) + begins(slot + 1),
+        }
+    }
+}

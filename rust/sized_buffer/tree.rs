@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tree that finds a page by its index.
+//!
+//! The tree is persistent: a clone shares the root, and whoever changes a leaf first makes every
+//! node on the way to it its own. Recursion goes no deeper than the tree is high, which is at most
+//! nine levels.
+
+use super::node::{
+    Leaf,
+    LeafMut,
+    Node,
+    Slots,
+    Usage,
+    SLOTS,
+    SLOT_BITS, //
+};
+use crate::sys::{
+    sched::cond_resched,
+    shared::Shared, //
+};
+use core::ops::Range;
+use kernel::{
+    alloc::{
+        AllocError,
+        Flags, //
+    },
+    prelude::*, //
+};
+
+/// Nodes are kept on behalf of whoever writes to the stream.
+const NODE_FLAGS: Flags = GFP_KERNEL_ACCOUNT;
+
+/// Pages by index.
+#[derive(Clone)]
+pub(super) struct Tree {
+    root: Option<Shared<Node>>,
+    /// The root's level: 0 for a leaf, and 0 without a root.
+    level: u32,
+    usage: Usage,
+}
+
+/// What the tree has at a page index.
+pub(super) enum Found<'a> {
+    /// A leaf; the page, if there is one, is in this slot of it.
+    Leaf(&'a Leaf, usize),
+    /// Nothing, and nothing after it before the index `until`.
+    Nothing { until: u64 },
+}
+
+impl Tree {
+    pub(super) const fn new() -> Self {
+        Self {
+            root: None,
+            level: 0,
+            usage: Usage::NONE,
+        }
+    }
+
+    pub(super) const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Looks up the page `index`.
+    pub(super) fn find(&self, index: u64) -> Found<'_> {
+        let mut level = self.level;
+        let mut link = self.root.as_ref();
+        if index >= span(level + 1) {
+            return Found::Nothing { until: u64::MAX };
+        }
+        while let Some(node) = link {
+            match &**node {
+                Node::Leaf(leaf) => return Found::Leaf(leaf, slot(index, 0)),
+                Node::Interior(children) => {
+                    link = children.get(slot(index, level));
+                    level = level.saturating_sub(1);
+                }
+            }
+        }
+        let until = (index | (span(level + 1) - 1)) + 1;
+        Found::Nothing { until }
+    }
+
+    /// The first index in `range` that has a page, or that has none.
+    pub(super) fn find_next(&self, range: Range<u64>, has_page: bool) -> Option<u64> {
+        let mut index = range.start;
+        while index < range.end {
+            match self.find(index) {
+                Found::Leaf(leaf, slot) => {
+                    let leaf_start = index & !LEAF_MASK;
+                    if let Some(slot) = leaf.find(slot, has_page) {
+                        return Some(leaf_start | slot as u64).filter(|at| *at < range.end);
+                    }
+                    index = leaf_start + span(1);
+                }
+                Found::Nothing { .. } if !has_page => return Some(index),
+                Found::Nothing { until } => index = until,
+            }
+            cond_resched();
+        }
+        None
+    }
+
+    /// The leaf for the page `index`, to be changed, and that page's slot in it. Makes what is
+    /// missing of the way to it.
+    ///
+    /// Without memory the tree holds the pages it held, but may have got empty nodes: see
+    /// [`Self::prune`].
+    pub(super) fn leaf_mut(&mut self, index: u64) -> Result<(LeafMut<'_>, usize), AllocError> {
+        self.grow(index)?;
+        let mut level = self.level;
+        let mut link = &mut self.root;
+        loop {
+            match own(link, level)? {
+                Node::Leaf(leaf) => {
+                    let usage = &mut self.usage;
+                    return Ok((LeafMut { leaf, usage }, slot(index, 0)));
+                }
+                Node::Interior(children) => link = children.entry(slot(index, level)),
+            }
+            level = level.saturating_sub(1);
+        }
+    }
+
+    /// Puts new roots over the root until there is a place for the page `index`.
+    fn grow(&mut self, index: u64) -> Result<(), AllocError> {
+        while index >= span(self.level + 1) {
+            if let Some(old) = &self.root {
+                let mut children = Slots::new();
+                *children.entry(0) = Some(old.clone());
+                self.root = Some(Shared::new(Node::Interior(children), NODE_FLAGS)?);
+            }
+            self.level += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes the nodes on the way to the page `index`, as far as there are any, this tree's own.
+    fn unshare(&mut self, index: u64) -> Result<(), AllocError> {
+        if index >= span(self.level + 1) {
+            return Ok(());
+        }
+        let mut level = self.level;
+        let mut link = &mut self.root;
+        while link.is_some() {
+            let Node::Interior(children) = own(link, level)? else {
+                break;
+            };
+            link = children.entry(slot(index, level));
+            level = level.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that [`Self::remove`] will not fail for this `range`.
+    pub(super) fn prepare_remove(&mut self, range: &Range<u64>) -> Result<(), AllocError> {
+        if range.start < range.end {
+            self.unshare(range.start)?;
+            self.unshare(range.end - 1)?;
+        }
+        Ok(())
+    }
+
+    /// Takes out the pages in `range`, and the nodes that are empty then.
+    ///
+    /// Nodes at the edges of `range` must be this tree's own ([`Self::prepare_remove`]): what is
+    /// below one that is not stays.
+    pub(super) fn remove(&mut self, range: Range<u64>) {
+        remove(&mut self.root, self.level, 0, &range, &mut self.usage);
+        self.lower();
+    }
+
+    /// Takes out the empty nodes on the way to the page `index`.
+    pub(super) fn prune(&mut self, index: u64) {
+        self.remove(index..index);
+    }
+
+    /// Drops roots that have nothing but a first child.
+    fn lower(&mut self) {
+        while let Some(Node::Interior(children)) = self.root.as_deref() {
+            let (Some(first), None) = (children.get(0), children.iter().skip(1).flatten().next())
+            else {
+                return;
+            };
+            self.root = Some(first.clone());
+            self.level = self.level.saturating_sub(1);
+        }
+        if self.root.is_none() {
+            self.level = 0;
+        }
+    }
+}
+
+/// Makes the node in `link` the caller's own: a copy if others share it, an empty one of this
+/// `level` if there is none.
+fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut Node, AllocError> {
+    let fresh = match link {
+        None => Some(Node::new(level)),
+        Some(node) => match node.get_mut() {
+            None => Some(Node::clone(node)),
+            Some(_) => None,
+        },
+    };
+    if let Some(node) = fresh {
+        *link = Some(Shared::new(node, NODE_FLAGS)?);
+    }
+    link.as_mut().and_then(Shared::get_mut).ok_or(AllocError)
+}
+
+/// [`Tree::remove`] below `link`, whose node has this `level` and the page `first` as its first.
+fn remove(
+    link: &mut Option<Shared<Node>>,
+    level: u32,
+    first: u64,
+    range: &Range<u64>,
+    usage: &mut Usage,
+) {
+    let Some(shared) = link else { return };
+    if range.start <= first && range.end.saturating_sub(first) >= span(level + 1) {
+        uncount(shared, usage);
+        *link = None;
+        return;
+    }
+    let Some(node) = shared.get_mut() else { return };
+    let in_node = |index: u64| index.clamp(first, first + (span(level + 1) - 1));
+    // An empty range has one slot to look into as well: where it is.
+    let last = in_node(range.end.saturating_sub(1).max(range.start));
+    let slots = slot(in_node(range.start), level)..=slot(last, level);
+    match node {
+        Node::Leaf(leaf) => {
+            let mut leaf = LeafMut { leaf, usage };
+            for slot in slots.filter(|_| !range.is_empty()) {
+                leaf.replace(slot, None);
+            }
+        }
+        Node::Interior(children) => {
+            for slot in slots {
+                let first = first + slot as u64 * span(level);
+                remove(children.entry(slot), level - 1, first, range, usage);
+            }
+        }
+    }
+    if node.is_empty() {
+        *link = None;
+    }
+}
+
+/// Takes what is below `node` out of `usage`.
+fn uncount(node: &Node, usage: &mut Usage) {
+    match node {
+        Node::Leaf(leaf) => {
+            *usage -= leaf.usage();
+            cond_resched();
+        }
+        Node::Interior(children) => children
+            .iter()
+            .flatten()
+            .for_each(|child| uncount(child, usage)),
+    }
+}
+
+/// The bits of a page index that are the slot in its leaf.
+const LEAF_MASK: u64 = span(1) - 1;
+
+/// The number of pages below one slot of a node of this `level`.
+const fn span(level: u32) -> u64 {
+    1 << (SLOT_BITS * level)
+}
+
+/// The slot of a node of this `level` on the way to the page `index`.
+const fn slot(index: u64, level: u32) -> usize {
+    (index >> (SLOT_BITS * level)) as usize % SLOTS
+}

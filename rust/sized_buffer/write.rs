@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writing: bytes into pages, which are made or copied as needed.
+
+use super::{
+    node::{
+        LeafMut,
+        SLOTS, //
+    },
+    SizedBuffer,
+    Source,
+    MAX_LEN,
+    PAGE_BYTES, //
+};
+use crate::sys::page::{
+    PageRef,
+    Run,
+    PAGE_SIZE, //
+};
+use core::iter::once;
+use kernel::{
+    alloc::AllocError,
+    prelude::*, //
+};
+
+/// The base-2 logarithm of the most pages that are allocated at once.
+///
+/// Such a run must fit into a leaf.
+const MAX_ORDER: u32 = 4;
+
+/// The bytes below one leaf.
+const LEAF_SIZE: usize = SLOTS * PAGE_SIZE;
+
+impl SizedBuffer {
+    /// Writes all that `source` has to `pos` and after.
+    ///
+    /// The twin of `qsb_write_at`. A hole before `pos` stays a hole; the buffer grows as needed.
+    ///
+    /// Returns how many bytes were written, and why no more were:
+    ///
+    /// - `Ok`: the source has no more;
+    /// - [`EFAULT`]: the source failed;
+    /// - [`ENOMEM`]: there is no memory for more;
+    /// - [`EFBIG`]: there is no position for more ([`MAX_LEN`](super::MAX_LEN)).
+    ///
+    /// Bytes after those written are as they were.
+    pub fn write_from<S: Source + ?Sized>(&mut self, pos: u64, source: &mut S) -> (usize, Result) {
+        let mut done = 0;
+        loop {
+            let wanted = source.remaining();
+            if wanted == 0 {
+                return (done, Ok(()));
+            }
+            let (moved, outcome) = match pos.checked_add(done as u64).filter(|at| *at < MAX_LEN) {
+                Some(at) => self.write_leaf(at, wanted, source),
+                None => (0, Err(EFBIG)),
+            };
+            done += moved;
+            if outcome.is_err() {
+                return (done, outcome);
+            }
+        }
+    }
+
+    /// Writes `bytes` to `pos` and after, as [`Self::write_from`] does.
+    ///
+    /// Returns how many bytes were written, or the error if there were none.
+    pub fn write_at(&mut self, pos: u64, mut bytes: &[u8]) -> Result<usize> {
+        match self.write_from(pos, &mut bytes) {
+            (0, Err(error)) => Err(error),
+            (done, _) => Ok(done),
+        }
+    }
+
+    /// Writes up to `wanted` bytes to the leaf that has the byte at `at`, to its end at most.
+    fn write_leaf<S: Source + ?Sized>(
+        &mut self,
+        at: u64,
+        wanted: usize,
+        source: &mut S,
+    ) -> (usize, Result) {
+        let wanted = wanted.min(usize::try_from(MAX_LEN - at).unwrap_or(usize::MAX));
+        let index = at / PAGE_BYTES;
+        let mut done = 0;
+        let outcome = match self.tree.leaf_mut(index) {
+            Ok((mut leaf, slot)) => {
+                let start = slot * PAGE_SIZE + (at % PAGE_BYTES) as usize;
+                let end = LEAF_SIZE.min(start.saturating_add(wanted));
+                loop {
+                    let next = start + done;
+                    if next == end {
+                        break Ok(());
+                    }
+                    match leaf.write(next, end - next, source) {
+                        Ok((moved, asked)) => {
+                            done += moved;
+                            if moved < asked {
+                                break Err(EFAULT);
+                            }
+                        }
+                        Err(AllocError) => break Err(ENOMEM),
+                    }
+                }
+            }
+            Err(AllocError) => Err(ENOMEM),
+        };
+        if done == 0 {
+            self.tree.prune(index);
+        } else {
+            self.len = self.len.max(at + done as u64);
+        }
+        (done, outcome)
+    }
+}
+
+impl LeafMut<'_> {
+    /// Writes at most `wanted` bytes, from one chunk of the source to one chunk of the leaf, at
+    /// `offset` into it.
+    ///
+    /// Returns how many bytes were moved, and how many the source was asked for.
+    fn write<S: Source + ?Sized>(
+        &mut self,
+        offset: usize,
+        wanted: usize,
+        source: &mut S,
+    ) -> Result<(usize, usize), AllocError> {
+        let slot = offset / PAGE_SIZE;
+        let head = offset % PAGE_SIZE;
+        match self.leaf.get(slot) {
+            Some(page) if self.leaf.is_private(slot) => {
+                let asked = wanted.min(self.leaf.chunk_from(slot) * PAGE_SIZE - head);
+                Ok((source.copy_to_page(page, head, asked), asked))
+            }
+            _ => self.write_fresh(slot, head, wanted, source),
+        }
+    }
+
+    /// [`Self::write`] to new memory: there is none yet, or others hold it too.
+    fn write_fresh<S: Source + ?Sized>(
+        &mut self,
+        slot: usize,
+        head: usize,
+        wanted: usize,
+        source: &mut S,
+    ) -> Result<(usize, usize), AllocError> {
+        let whole_pages = if head == 0 { wanted / PAGE_SIZE } else { 0 };
+        let mut run = self.alloc_run(slot, whole_pages)?;
+        let asked = wanted.min(run.len() * PAGE_SIZE - head);
+        let first = run.next().ok_or(AllocError)?;
+        let moved = source.copy_to_page(&first, head, asked);
+        if moved == 0 {
+            return Ok((0, asked));
+        }
+
+        self.fill_gap(&first, slot, 0, head);
+        let end = head + moved;
+        let pages = once(first).chain(run).take(end.div_ceil(PAGE_SIZE));
+        for (i, page) in pages.enumerate() {
+            let used = (end - i * PAGE_SIZE).min(PAGE_SIZE);
+            self.fill_gap(&page, slot + i, used, PAGE_SIZE - used);
+            self.replace(slot + i, Some(page));
+        }
+        Ok((moved, asked))
+    }
+
+    /// Allocates memory for at most `pages` pages at `slot`, and for one at least.
+    ///
+    /// The run is as long as there is, is aligned to its length, and will replace nothing that
+    /// could be written in place.
+    pub(super) fn alloc_run(&self, slot: usize, pages: usize) -> Result<Run, AllocError> {
+        let most = pages.min(1 << MAX_ORDER);
+        let slots = (slot..SLOTS).take(most);
+        let free = slots
+            .take_while(|&slot| !self.leaf.is_private(slot))
+            .count();
+        let order = free.checked_ilog2().unwrap_or(0).min(slot.trailing_zeros());
+        (1..=order)
+            .rev()
+            .find_map(|order| PageRef::alloc_run(order).ok())
+            .map_or_else(|| PageRef::alloc_run(0), Ok)
+    }
+
+    /// Fills what a write leaves of a new page with what `slot` holds there.
+    pub(super) fn fill_gap(&self, page: &PageRef, slot: usize, offset: usize, len: usize) {
+        if len > 0 {
+            match self.leaf.get(slot) {
+                Some(old) => page.copy_from(offset, old, len),
+                None => page.zero(offset, len),
+            };
+        }
+    }
+}
