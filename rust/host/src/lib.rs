@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The parts of the driver that need no kernel, built for the host.
+//!
+//! The source files are the driver's own; [`sys`] and the `kernel` crate are stand-ins for what
+//! they use of the kernel.
+
+#[path = "../../sized_buffer/mod.rs"]
+pub mod sized_buffer;
+pub mod sys;

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Stand-in for the driver's `sys`: the same items, made of the standard library, with accounts
+//! kept and faults injected.
+
+pub mod fault;
+pub mod page;
+pub mod shared;
+
+pub mod sched {
+    //! Stand-in for the scheduler.
+
+    /// Lets other tasks run.
+    pub fn cond_resched() {}
+}

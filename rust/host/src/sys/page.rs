@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Stand-in for the driver's pages: folios of one or more pages, with a count of references each.
+
+use super::fault;
+use kernel::alloc::AllocError;
+use std::{
+    ops::Range,
+    sync::{
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError,
+    },
+};
+
+/// The size of a page in bytes.
+pub const PAGE_SIZE: usize = 4096;
+
+/// What fresh memory holds, for a test to find where it should not be.
+const POISON: u8 = 0xa5;
+
+struct Folio {
+    order: u32,
+    bytes: Mutex<Box<[u8]>>,
+    refs: AtomicUsize,
+}
+
+impl Drop for Folio {
+    fn drop(&mut self) {
+        fault::count_pages(-(1 << self.order));
+    }
+}
+
+struct Page {
+    folio: Arc<Folio>,
+    index: usize,
+}
+
+/// One counted reference to a page.
+pub struct PageRef(Arc<Page>);
+
+impl PageRef {
+    /// Allocates a folio of `1 << order` pages, of unknown content.
+    pub fn alloc_run(order: u32) -> Result<Run, AllocError> {
+        fault::check_order(order)?;
+        fault::count_pages(1 << order);
+        let folio = Arc::new(Folio {
+            order,
+            bytes: Mutex::new(vec![POISON; PAGE_SIZE << order].into()),
+            refs: AtomicUsize::new(0),
+        });
+        Ok(Run {
+            folio,
+            next: 0..1 << order,
+        })
+    }
+
+    /// Whether both pages are of one folio.
+    pub fn is_same_folio(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.folio, &other.0.folio)
+    }
+
+    /// The references to the folio, this one included.
+    pub fn folio_refs(&self) -> usize {
+        self.0.folio.refs.load(Relaxed)
+    }
+
+    /// Which page of its folio this is.
+    pub fn folio_index(&self) -> usize {
+        self.0.index
+    }
+
+    /// The number of pages in the folio.
+    pub fn folio_pages(&self) -> usize {
+        1 << self.0.folio.order
+    }
+
+    /// Copies out what is at `offset` from the start of this page; returns how many bytes that
+    /// was before the folio's end.
+    pub fn read(&self, offset: usize, dst: &mut [u8]) -> usize {
+        let (bytes, range) = self.span(offset, dst.len());
+        let len = range.len();
+        dst[..len].copy_from_slice(&bytes[range]);
+        len
+    }
+
+    /// Copies `src` to `offset` from the start of this page; returns how many bytes were before
+    /// the folio's end.
+    pub fn write(&self, offset: usize, src: &[u8]) -> usize {
+        let (mut bytes, range) = self.span(offset, src.len());
+        let len = range.len();
+        bytes[range].copy_from_slice(&src[..len]);
+        len
+    }
+
+    /// Clears `len` bytes; returns how many were before the folio's end.
+    pub fn zero(&self, offset: usize, len: usize) -> usize {
+        let (mut bytes, range) = self.span(offset, len);
+        bytes[range.clone()].fill(0);
+        range.len()
+    }
+
+    /// Copies `len` bytes from the same offset of `src`; returns how many were before the end of
+    /// both folios.
+    pub fn copy_from(&self, offset: usize, src: &Self, len: usize) -> usize {
+        let mut copy = vec![0; len];
+        let len = src.read(offset, &mut copy);
+        self.write(offset, &copy[..len])
+    }
+
+    fn span(&self, offset: usize, len: usize) -> (MutexGuard<'_, Box<[u8]>>, Range<usize>) {
+        let bytes = self.0.folio.bytes.lock();
+        let bytes = bytes.unwrap_or_else(PoisonError::into_inner);
+        let start = bytes.len().min(self.0.index * PAGE_SIZE + offset);
+        let end = bytes.len().min(start + len);
+        (bytes, start..end)
+    }
+}
+
+impl Clone for PageRef {
+    fn clone(&self) -> Self {
+        self.0.folio.refs.fetch_add(1, Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for PageRef {
+    fn drop(&mut self) {
+        self.0.folio.refs.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The pages of a fresh folio, in the order of their addresses.
+pub struct Run {
+    folio: Arc<Folio>,
+    next: Range<usize>,
+}
+
+impl Iterator for Run {
+    type Item = PageRef;
+
+    fn next(&mut self) -> Option<PageRef> {
+        let index = self.next.next()?;
+        self.folio.refs.fetch_add(1, Relaxed);
+        let folio = self.folio.clone();
+        Some(PageRef(Arc::new(Page { folio, index })))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.next.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Run {}
