@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * /dev/qemufile: a migration stream in the kernel.
+ *
+ * Every struct has a `flags` or `reserved` word that must be zero where it has
+ * no meaning (EINVAL otherwise), and the same layout for 32-bit and 64-bit
+ * callers. An unknown number is ENOTTY.
+ */
+#ifndef _UAPI_LINUX_QEMUFILE_H
+#define _UAPI_LINUX_QEMUFILE_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Free in Documentation/userspace-api/ioctl/ioctl-number.rst. */
+#define QEMUFILE_IOC_MAGIC	0xEF
+
+/* What a handle is open for: qemufile_info.mode, qemufile_open.mode. */
+#define QEMUFILE_MODE_READ	(1U << 0)	/* QEMU's "r" */
+#define QEMUFILE_MODE_WRITE	(1U << 1)	/* QEMU's "w" */
+
+/* Properties of a stream: each can be set, and not cleared. */
+#define QEMUFILE_STREAM_APPEND	(1U << 0)	/* writes at the end only */
+#define QEMUFILE_STREAM_SEALED	(1U << 1)	/* no more writes */
+#define QEMUFILE_STREAM_DRAIN	(1U << 2)	/* what all readers have passed is freed */
+
+/**
+ * struct qemufile_info - what there is to know of a handle and its stream
+ * @length: the stream's length, in bytes (qsb_get_length)
+ * @allocated: memory that holds the stream's data, in bytes
+ * @chunks: pieces that this memory is in
+ * @drained: bytes at the start that draining has freed
+ * @limit: the most bytes that the stream may hold; 0 is no limit
+ * @position: the handle's position, in bytes (qemu_ftell)
+ * @xfer: bytes that counted against the handle's rate limit
+ * @rate_limit: the handle's rate limit; 0 is none
+ * @readers: handles of the stream that are open for reading
+ * @writers: handles of the stream that are open for writing
+ * @mode: what this handle is open for, QEMUFILE_MODE_*
+ * @stream_flags: QEMUFILE_STREAM_*
+ * @error: the handle's latched error, a negative error number, or 0
+ * @flags: 0
+ */
+struct qemufile_info {
+	__u64 length;
+	__u64 allocated;
+	__u64 chunks;
+	__u64 drained;
+	__u64 limit;
+	__u64 position;
+	__u64 xfer;
+	__u64 rate_limit;
+	__u32 readers;
+	__u32 writers;
+	__u32 mode;
+	__u32 stream_flags;
+	__s32 error;
+	__u32 flags;
+};
+
+/**
+ * struct qemufile_length - a new length
+ * @length: in: the length that the stream shall have; out: the one that it has
+ * @flags: 0
+ * @reserved: 0
+ */
+struct qemufile_length {
+	__u64 length;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/* qemufile_extent.kind */
+#define QEMUFILE_EXTENT_DATA	0
+#define QEMUFILE_EXTENT_HOLE	1
+
+/**
+ * struct qemufile_extent - a run of data, or of nothing
+ * @start: in: a position; out: where the run that holds it starts, in bytes
+ * @length: out: the run's length, in bytes; 0 at the stream's end and past it
+ * @kind: out: QEMUFILE_EXTENT_*
+ * @flags: 0
+ */
+struct qemufile_extent {
+	__u64 start;
+	__u64 length;
+	__u32 kind;
+	__u32 flags;
+};
+
+/**
+ * struct qemufile_range - a part of a stream
+ * @start: its first byte
+ * @length: in bytes
+ * @flags: 0
+ * @reserved: 0
+ */
+struct qemufile_range {
+	__u64 start;
+	__u64 length;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/* qemufile_open.flags; the new descriptor is O_CLOEXEC in any case. */
+#define QEMUFILE_OPEN_NONBLOCK	(1U << 0)
+#define QEMUFILE_OPEN_APPEND	(1U << 1)
+
+/**
+ * struct qemufile_open - what a new handle shall be open for
+ * @mode: QEMUFILE_MODE_*, not more than the handle that is asked (EACCES)
+ * @flags: QEMUFILE_OPEN_*
+ */
+struct qemufile_open {
+	__u32 mode;
+	__u32 flags;
+};
+
+/* qemufile_record.type */
+#define QEMUFILE_BYTE		0	/* qemu_put_byte, qemu_get_byte */
+#define QEMUFILE_BE16		1	/* qemu_put_be16, qemu_get_be16 */
+#define QEMUFILE_BE32		2	/* qemu_put_be32, qemu_get_be32 */
+#define QEMUFILE_BE64		3	/* qemu_put_be64, qemu_get_be64 */
+#define QEMUFILE_BUFFER		4	/* qemu_put_buffer, qemu_get_buffer */
+
+/**
+ * struct qemufile_record - one typed value
+ * @type: QEMUFILE_BYTE to QEMUFILE_BUFFER
+ * @flags: 0
+ * @value: the value (PUT: in, EINVAL if it does not fit the type; GET and
+ *         PEEK: out); the address of the bytes for QEMUFILE_BUFFER
+ * @length: QEMUFILE_BUFFER: in: bytes wanted, out: bytes moved; else 0
+ */
+struct qemufile_record {
+	__u32 type;
+	__u32 flags;
+	__u64 value;
+	__u64 length;
+};
+
+#define QEMUFILE_MAX_RECORDS	1024
+
+/**
+ * struct qemufile_vector - typed values, in order
+ * @records: address of an array of struct qemufile_record
+ * @count: its length, QEMUFILE_MAX_RECORDS at the most (E2BIG)
+ * @done: out: records that were done whole, also where an error is returned
+ * @offset: PEEK: bytes from the position to where the first value starts; else 0
+ * @flags: 0
+ * @reserved: 0
+ */
+struct qemufile_vector {
+	__u64 records;
+	__u32 count;
+	__u32 done;
+	__u64 offset;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct qemufile_skip - bytes to pass over
+ * @length: in: how many; out: how many there were
+ * @flags: 0
+ * @reserved: 0
+ */
+struct qemufile_skip {
+	__u64 length;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct qemufile_error - the latched error of a handle
+ * @error: a negative error number, or 0
+ * @flags: 0
+ */
+struct qemufile_error {
+	__s32 error;
+	__u32 flags;
+};
+
+/* qemufile_rate.op */
+#define QEMUFILE_RATE_GET	0	/* qemu_file_get_rate_limit, qemu_file_rate_limit */
+#define QEMUFILE_RATE_SET	1	/* qemu_file_set_rate_limit */
+#define QEMUFILE_RATE_RESET	2	/* qemu_file_reset_rate_limit */
+
+/* qemufile_rate.flags */
+#define QEMUFILE_RATE_KEEP	(1U << 0)	/* the kernel keeps the limit */
+
+/**
+ * struct qemufile_rate - how much a handle may write
+ * @limit: SET: in; else out. The bytes that may be written until the next
+ *         RESET; with QEMUFILE_RATE_KEEP, bytes per second. 0 is no limit
+ * @xfer: out: bytes written since the last RESET
+ * @op: QEMUFILE_RATE_*
+ * @flags: QEMUFILE_RATE_KEEP (SET: in, else out)
+ * @exceeded: out: 1 if nothing more should be written until the next RESET,
+ *            or, with QEMUFILE_RATE_KEEP, just now; else 0
+ * @reserved: 0
+ */
+struct qemufile_rate {
+	__u64 limit;
+	__u64 xfer;
+	__u32 op;
+	__u32 flags;
+	__u32 exceeded;
+	__u32 reserved;
+};
+
+/**
+ * struct qemufile_limit - the most that a stream may hold
+ * @limit: in bytes, what draining has freed not counted; 0 is no limit
+ * @flags: 0
+ * @reserved: 0
+ */
+struct qemufile_limit {
+	__u64 limit;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct qemufile_flags - properties to give a stream
+ * @set: QEMUFILE_STREAM_*, in addition to those that it has
+ * @flags: 0
+ */
+struct qemufile_flags {
+	__u32 set;
+	__u32 flags;
+};
+
+/* qemufile_ram_control.op */
+#define QEMUFILE_RAM_BEFORE_ITERATE	0	/* ram_control_before_iterate */
+#define QEMUFILE_RAM_AFTER_ITERATE	1	/* ram_control_after_iterate */
+#define QEMUFILE_RAM_LOAD_HOOK		2	/* ram_control_load_hook */
+
+/**
+ * struct qemufile_ram_control - a RAM hook of the backend
+ * @hook_flags: what QEMU passes on as `flags`
+ * @op: QEMUFILE_RAM_*
+ * @flags: 0
+ */
+struct qemufile_ram_control {
+	__u64 hook_flags;
+	__u32 op;
+	__u32 flags;
+};
+
+/* qemufile_save_page.result, as in QEMU's qemu-file.h */
+#define QEMUFILE_SAVE_PAGE_NOT_SUPP	(-1000)
+#define QEMUFILE_SAVE_PAGE_DELAYED	(-2000)
+
+/**
+ * struct qemufile_save_page - a page for the backend to save its own way
+ * @block_offset: of the page's RAM block, in bytes
+ * @offset: of the page in its block, in bytes
+ * @size: of the page, in bytes
+ * @bytes_sent: out: what the backend has sent
+ * @result: out: QEMUFILE_SAVE_PAGE_*, or 0
+ * @flags: 0
+ */
+struct qemufile_save_page {
+	__u64 block_offset;
+	__u64 offset;
+	__u64 size;
+	__u64 bytes_sent;
+	__s32 result;
+	__u32 flags;
+};
+
+#define QEMUFILE_IOC_GET_INFO	_IOR(QEMUFILE_IOC_MAGIC, 0x00, struct qemufile_info)
+#define QEMUFILE_IOC_SET_LENGTH	_IOWR(QEMUFILE_IOC_MAGIC, 0x01, struct qemufile_length)
+#define QEMUFILE_IOC_GET_EXTENT	_IOWR(QEMUFILE_IOC_MAGIC, 0x02, struct qemufile_extent)
+#define QEMUFILE_IOC_PUNCH	_IOW(QEMUFILE_IOC_MAGIC, 0x03, struct qemufile_range)
+/* These two return a new descriptor. */
+#define QEMUFILE_IOC_BUFOPEN	_IOW(QEMUFILE_IOC_MAGIC, 0x04, struct qemufile_open)
+#define QEMUFILE_IOC_CLONE	_IOW(QEMUFILE_IOC_MAGIC, 0x05, struct qemufile_open)
+#define QEMUFILE_IOC_PUT	_IOWR(QEMUFILE_IOC_MAGIC, 0x10, struct qemufile_vector)
+#define QEMUFILE_IOC_GET	_IOWR(QEMUFILE_IOC_MAGIC, 0x11, struct qemufile_vector)
+#define QEMUFILE_IOC_PEEK	_IOWR(QEMUFILE_IOC_MAGIC, 0x12, struct qemufile_vector)
+#define QEMUFILE_IOC_SKIP	_IOWR(QEMUFILE_IOC_MAGIC, 0x13, struct qemufile_skip)
+#define QEMUFILE_IOC_GET_ERROR	_IOR(QEMUFILE_IOC_MAGIC, 0x14, struct qemufile_error)
+#define QEMUFILE_IOC_SET_ERROR	_IOW(QEMUFILE_IOC_MAGIC, 0x15, struct qemufile_error)
+#define QEMUFILE_IOC_RATE_LIMIT	_IOWR(QEMUFILE_IOC_MAGIC, 0x16, struct qemufile_rate)
+#define QEMUFILE_IOC_SET_LIMIT	_IOW(QEMUFILE_IOC_MAGIC, 0x17, struct qemufile_limit)
+#define QEMUFILE_IOC_SET_FLAGS	_IOW(QEMUFILE_IOC_MAGIC, 0x18, struct qemufile_flags)
+#define QEMUFILE_IOC_RAM_CONTROL _IOW(QEMUFILE_IOC_MAGIC, 0x20, struct qemufile_ram_control)
+#define QEMUFILE_IOC_SAVE_PAGE	_IOWR(QEMUFILE_IOC_MAGIC, 0x21, struct qemufile_save_page)
+
+#endif /* _UAPI_LINUX_QEMUFILE_H */

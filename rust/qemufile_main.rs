@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/qemufile`: QEMU's migration stream, in the kernel.
+//!
+//! This file wires the module together and has no logic. From top to bottom, each layer using
+//! only what stands below it:
+//!
+//! - [`device`]: the character device's operations, one line each;
+//! - [`handle`]: what an open file adds to a stream;
+//! - [`stream`]: blocking, waking, who is live;
+//! - [`sized_buffer`]: the bytes;
+//! - [`sys`]: what the `kernel` crate lacks, and all the `unsafe` there is.
+
+mod device;
+mod handle;
+#[forbid(unsafe_code)]
+pub mod sized_buffer;
+mod stream;
+pub mod sys;
+
+use device::Device;
+use kernel::prelude::*;
+use sys::misc_device::Registration;
+
+module! {
+    type: QemuFileModule,
+    name: "qemufile",
+    authors: ["The qemufile maintainers"],
+    description: "QEMU's migration stream as a character device",
+    license: "GPL",
+}
+
+/// The loaded module.
+#[pin_data]
+struct QemuFileModule {
+    #[pin]
+    _device: Registration<Device>,
+}
+
+impl kernel::InPlaceModule for QemuFileModule {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _device <- Registration::register(c"qemufile", 0o600),
+        })
+    }
+}
