@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The kernel's inline functions and cast constants that the Rust code in this
+ * directory calls, as the kernel's own rust/helpers/ does it for the `kernel`
+ * crate. Kbuild runs bindgen over this file.
+ */
+
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/poll.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/uio.h>
+
+/* include/linux/fs.h: what an open file can do. */
+static const fmode_t QEMUFILE_FMODE_READ __maybe_unused = FMODE_READ;
+static const fmode_t QEMUFILE_FMODE_WRITE __maybe_unused = FMODE_WRITE;
+static const fmode_t QEMUFILE_FMODE_ATOMIC_POS __maybe_unused = FMODE_ATOMIC_POS;
+static const fmode_t QEMUFILE_FMODE_NOWAIT __maybe_unused = FMODE_NOWAIT;
+static const fmode_t QEMUFILE_FMODE_CAN_ODIRECT __maybe_unused = FMODE_CAN_ODIRECT;
+static const fmode_t QEMUFILE_FMODE_CAN_ATOMIC_WRITE __maybe_unused = FMODE_CAN_ATOMIC_WRITE;
+
+/* include/linux/fs.h: what one read or write asks for. */
+static const int QEMUFILE_IOCB_APPEND __maybe_unused = (__force int)IOCB_APPEND;
+static const int QEMUFILE_IOCB_NOWAIT __maybe_unused = (__force int)IOCB_NOWAIT;
+static const int QEMUFILE_IOCB_ATOMIC __maybe_unused = (__force int)IOCB_ATOMIC;
+
+/* include/uapi/linux/eventpoll.h */
+static const __poll_t QEMUFILE_EPOLLIN __maybe_unused = EPOLLIN;
+static const __poll_t QEMUFILE_EPOLLOUT __maybe_unused = EPOLLOUT;
+static const __poll_t QEMUFILE_EPOLLERR __maybe_unused = EPOLLERR;
+static const __poll_t QEMUFILE_EPOLLHUP __maybe_unused = EPOLLHUP;
+static const __poll_t QEMUFILE_EPOLLRDHUP __maybe_unused = EPOLLRDHUP;
+static const __poll_t QEMUFILE_EPOLLRDNORM __maybe_unused = EPOLLRDNORM;
+static const __poll_t QEMUFILE_EPOLLWRNORM __maybe_unused = EPOLLWRNORM;
+
+/*
+ * Memory of a stream: may sleep and reclaim, is charged to the caller's memory
+ * cgroup, and fails rather than have the OOM killer pick a victim. A folio of
+ * more than one page is a luxury that nobody compacts memory for.
+ */
+static const gfp_t QEMUFILE_GFP_PAGE __maybe_unused =
+	GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+static const gfp_t QEMUFILE_GFP_FOLIO __maybe_unused =
+	((GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_NOWARN | __GFP_NORETRY) & ~__GFP_DIRECT_RECLAIM);
+
+/* include/linux/mm.h */
+
+struct folio *qemufile_page_folio(struct page *page)
+{
+	return page_folio(page);
+}
+
+struct page *qemufile_folio_page(struct folio *folio, unsigned long n)
+{
+	return folio_page(folio, n);
+}
+
+unsigned long qemufile_folio_page_idx(struct folio *folio, struct page *page)
+{
+	return folio_page_idx(folio, page);
+}
+
+unsigned long qemufile_folio_nr_pages(struct folio *folio)
+{
+	return folio_nr_pages(folio);
+}
+
+int qemufile_folio_ref_count(struct folio *folio)
+{
+	return folio_ref_count(folio);
+}
+
+void qemufile_folio_ref_add(struct folio *folio, int n)
+{
+	folio_ref_add(folio, n);
+}
+
+void qemufile_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+/* include/linux/highmem.h */
+
+void qemufile_memcpy_from_folio(char *to, struct folio *folio, size_t offset, size_t len)
+{
+	memcpy_from_folio(to, folio, offset, len);
+}
+
+void qemufile_memcpy_to_folio(struct folio *folio, size_t offset, const char *from, size_t len)
+{
+	memcpy_to_folio(folio, offset, from, len);
+}
+
+void qemufile_folio_zero_range(struct folio *folio, size_t offset, size_t len)
+{
+	folio_zero_range(folio, offset, len);
+}
+
+/* Copies within one page, so that two mappings of a page are enough on 32-bit kernels too. */
+void qemufile_memcpy_page(struct page *dst, struct page *src, size_t offset, size_t len)
+{
+	memcpy_page(dst, offset, src, offset, len);
+}
+
+/* include/linux/uio.h, with page faults refused instead of taken. */
+
+size_t qemufile_copy_folio_to_iter_atomic(struct folio *folio, size_t offset, size_t len,
+					  struct iov_iter *to)
+{
+	size_t done;
+
+	pagefault_disable();
+	done = copy_folio_to_iter(folio, offset, len, to);
+	pagefault_enable();
+	return done;
+}
+
+size_t qemufile_iov_iter_zero_atomic(size_t len, struct iov_iter *to)
+{
+	size_t done;
+
+	pagefault_disable();
+	done = iov_iter_zero(len, to);
+	pagefault_enable();
+	return done;
+}
+
+/* include/linux/poll.h */
+
+void qemufile_poll_wait(struct file *file, wait_queue_head_t *queue, poll_table *table)
+{
+	poll_wait(file, queue, table);
+}
+
+__poll_t qemufile_poll_requested_events(const poll_table *table)
+{
+	return poll_requested_events(table);
+}
+
+void qemufile_wake_up_poll(wait_queue_head_t *queue, __poll_t events)
+{
+	wake_up_poll(queue, events);
+}
+
+void qemufile_init_waitqueue_head(wait_queue_head_t *queue, const char *name,
+				  struct lock_class_key *key)
+{
+	__init_waitqueue_head(queue, name, key);
+}
+
+/* include/linux/sched.h */
+
+void qemufile_cond_resched(void)
+{
+	cond_resched();
+}
+
+bool qemufile_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}

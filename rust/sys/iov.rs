@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two ends of a copy between a stream's pages and whoever called.
+//!
+//! Both refuse page faults while they copy, so that they can be used under locks that a fault
+//! handler takes; the caller lets go of its locks, has the missing pages faulted in, and goes on.
+//! The scheme is that of `generic_perform_write()` in `mm/filemap.c`.
+//!
+//! C headers: [`include/linux/uio.h`](srctree/include/linux/uio.h),
+//! [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h)
+
+use super::{
+    bindings as helpers,
+    page::PageRef, //
+};
+use crate::sized_buffer::{
+    Sink,
+    Source, //
+};
+use kernel::{
+    bindings,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+};
+
+/// Where a write's bytes come from, at most `limit` of them at a time.
+pub(crate) struct SourceIter<'a, 'data> {
+    iov: &'a mut IovIterSource<'data>,
+    limit: usize,
+    /// Bytes taken since `new`.
+    copied: usize,
+}
+
+impl<'a, 'data> SourceIter<'a, 'data> {
+    pub(crate) fn new(iov: &'a mut IovIterSource<'data>) -> Self {
+        Self {
+            iov,
+            limit: 0,
+            copied: 0,
+        }
+    }
+
+    /// How many bytes there are in all.
+    pub(crate) fn len(&self) -> usize {
+        self.iov.len()
+    }
+
+    /// Lets the next copies take up to `limit` bytes.
+    pub(crate) fn limit(&mut self, limit: usize) -> &mut Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Brings in the pages of the next `len` bytes. Sleeps.
+    ///
+    /// Returns how many of them can be copied now. None is the caller's `EFAULT`.
+    pub(crate) fn fault_in(&mut self, len: usize) -> usize {
+        let len = len.min(self.len());
+        // SAFETY: The iterator is valid by the invariant of `IovIterSource`.
+        let missing = unsafe { bindings::fault_in_iov_iter_readable(self.iov.as_raw(), len) };
+        len.saturating_sub(missing)
+    }
+
+    /// Goes back to where this iterator began: what was copied since is to be copied again.
+    pub(crate) fn rewind(&mut self) {
+        // SAFETY: `copied` bytes were taken from the iterator since `new`, and nobody else could
+        // move it meanwhile.
+        unsafe { self.iov.revert(self.copied) };
+        self.copied = 0;
+    }
+}
+
+impl Source for SourceIter<'_, '_> {
+    fn remaining(&self) -> usize {
+        self.len().min(self.limit)
+    }
+
+    fn copy_to_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
+        let (folio, start, len) = page.span(offset, len.min(self.remaining()));
+        // SAFETY: The range lies inside the folio by the guarantee of `span`, and the iterator is
+        // valid by the invariant of `IovIterSource`.
+        let done = unsafe {
+            bindings::copy_folio_from_iter_atomic(folio, start, len, self.iov.as_raw())
+        };
+        self.copied += done;
+        self.limit -= done.min(self.limit);
+        done
+    }
+}
+
+/// Where a read's bytes go, at most `limit` of them at a time.
+pub(crate) struct DestIter<'a, 'data> {
+    iov: &'a mut IovIterDest<'data>,
+    limit: usize,
+}
+
+impl<'a, 'data> DestIter<'a, 'data> {
+    pub(crate) fn new(iov: &'a mut IovIterDest<'data>) -> Self {
+        Self { iov, limit: 0 }
+    }
+
+    /// How many bytes there is room for in all.
+    pub(crate) fn len(&self) -> usize {
+        self.iov.len()
+    }
+
+    /// Lets the next copies fill up to `limit` bytes.
+    pub(crate) fn limit(&mut self, limit: usize) -> &mut Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Brings in the pages of the next `len` bytes of room. Sleeps.
+    ///
+    /// Returns how many of them can be copied now. None is the caller's `EFAULT`.
+    pub(crate) fn fault_in(&mut self, len: usize) -> usize {
+        let len = len.min(self.len());
+        // SAFETY: The iterator is valid by the invariant of `IovIterDest`.
+        let missing = unsafe { bindings::fault_in_iov_iter_writeable(self.iov.as_raw(), len) };
+        len.saturating_sub(missing)
+    }
+}
+
+impl Sink for DestIter<'_, '_> {
+    fn remaining(&self) -> usize {
+        self.len().min(self.limit)
+    }
+
+    fn copy_from_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
+        let (folio, start, len) = page.span(offset, len.min(self.remaining()));
+        // SAFETY: As in `SourceIter::copy_to_page`.
+        let done = unsafe {
+            helpers::qemufile_copy_folio_to_iter_atomic(folio, start, len, self.iov.as_raw())
+        };
+        self.limit -= done.min(self.limit);
+        done
+    }
+
+    fn put_zeros(&mut self, len: usize) -> usize {
+        let len = len.min(self.remaining());
+        // SAFETY: The iterator is valid by the invariant of `IovIterDest`.
+        let done = unsafe { helpers::qemufile_iov_iter_zero_atomic(len, self.iov.as_raw()) };
+        self.limit -= done.min(self.limit);
+        done
+    }
+}

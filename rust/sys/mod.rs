@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the driver needs of the kernel and the `kernel` crate does not have yet.
+//!
+//! This is the only directory with `unsafe`. Each file is a small safe abstraction over one C
+//! header, shaped as it could stand in the `kernel` crate; everything above is safe Rust.
+
+mod bindings;
+pub(crate) mod file;
+pub(crate) mod file_operations;
+pub(crate) mod iov;
+pub(crate) mod misc_device;
+pub mod page;
+pub(crate) mod poll;
+pub(crate) mod sched;
+pub(crate) mod shared;

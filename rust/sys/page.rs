@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counted references to pages of memory, alone or as parts of larger folios.
+//!
+//! The `kernel` crate's [`Page`] owns a single page that nobody else refers to. The pages of a
+//! stream are shared: between clones, with pipes that a page was lent to, with mappings. So this
+//! is a reference in the sense of `get_page()` and `put_page()`, and the contents are moved by
+//! C's `memcpy` alone: no Rust reference to them ever exists, and a user who writes to a mapped
+//! page while it is read harms nothing but the bytes.
+//!
+//! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
+//! [`include/linux/highmem.h`](srctree/include/linux/highmem.h)
+//!
+//! [`Page`]: kernel::page::Page
+
+use super::bindings as helpers;
+use core::ptr::NonNull;
+use kernel::{
+    alloc::AllocError,
+    bindings, //
+};
+
+pub use kernel::page::PAGE_SIZE;
+
+/// A reference to one page.
+///
+/// # Invariants
+///
+/// `page` points at a page of a folio, and each `PageRef` owns one reference of that folio.
+pub struct PageRef {
+    page: NonNull<bindings::page>,
+}
+
+// SAFETY: A reference to a page may be dropped on any thread.
+unsafe impl Send for PageRef {}
+// SAFETY: All methods work on atomic counts or move bytes in C; see the module's documentation.
+unsafe impl Sync for PageRef {}
+
+impl PageRef {
+    /// Allocates `1 << order` pages that lie in a row, as one folio.
+    ///
+    /// The contents are whatever was there: the caller writes or zeroes them before anyone can
+    /// read them. A single page (`order` 0) is worth some waiting and reclaiming, but not the OOM
+    /// killer; a larger folio is taken only if one is at hand.
+    pub fn alloc_run(order: u32) -> Result<Run, AllocError> {
+        let gfp = match order {
+            0 => helpers::QEMUFILE_GFP_PAGE,
+            _ => helpers::QEMUFILE_GFP_FOLIO,
+        };
+        // SAFETY: May be called with any flags and order from a context that may sleep.
+        let folio = unsafe { bindings::folio_alloc_noprof(gfp, order) };
+        let folio = NonNull::new(folio).ok_or(AllocError)?;
+        let pages = 1 << order;
+        if pages > 1 {
+            // SAFETY: The folio is ours; it has one reference, and from here on one a page.
+            unsafe { helpers::qemufile_folio_ref_add(folio.as_ptr(), pages - 1) };
+        }
+        // INVARIANT: The folio has a reference for each of its pages.
+        Ok(Run {
+            folio,
+            next: 0,
+            end: 1 << order,
+        })
+    }
+
+    fn folio(&self) -> *mut bindings::folio {
+        // SAFETY: By the type invariant `page` is a page of a folio that we hold a reference to.
+        unsafe { helpers::qemufile_page_folio(self.page.as_ptr()) }
+    }
+
+    /// Whether both are pages of one folio.
+    pub fn is_same_folio(&self, other: &Self) -> bool {
+        core::ptr::eq(self.folio(), other.folio())
+    }
+
+    /// How many references there are to the folio, this one and those to its other pages included.
+    ///
+    /// References that are not the caller's can go at any time, and come only from whoever can
+    /// reach the page.
+    pub fn folio_refs(&self) -> usize {
+        // SAFETY: `folio()` is valid.
+        let refs = unsafe { helpers::qemufile_folio_ref_count(self.folio()) };
+        usize::try_from(refs).unwrap_or(usize::MAX)
+    }
+
+    /// Which page of its folio this is.
+    pub fn folio_index(&self) -> usize {
+        // SAFETY: `folio()` is valid, and the page is one of its pages.
+        unsafe { helpers::qemufile_folio_page_idx(self.folio(), self.page.as_ptr()) }
+    }
+
+    /// How many pages the folio has.
+    pub fn folio_pages(&self) -> usize {
+        // SAFETY: `folio()` is valid.
+        unsafe { helpers::qemufile_folio_nr_pages(self.folio()) }
+    }
+
+    /// The folio, and the part of it, in bytes from its start, that begins `offset` bytes into
+    /// this page and is at most `len` bytes long.
+    ///
+    /// # Guarantees
+    ///
+    /// The part lies inside the folio.
+    pub(super) fn span(&self, offset: usize, len: usize) -> (*mut bindings::folio, usize, usize) {
+        let size = self.folio_pages() * PAGE_SIZE;
+        let start = (self.folio_index() * PAGE_SIZE)
+            .saturating_add(offset)
+            .min(size);
+        (self.folio(), start, len.min(size - start))
+    }
+
+    /// Copies bytes out of the folio, from `offset` bytes into this page.
+    ///
+    /// Returns how many: fewer than asked for where the folio ends.
+    pub fn read(&self, offset: usize, dst: &mut [u8]) -> usize {
+        let (folio, start, len) = self.span(offset, dst.len());
+        // SAFETY: The range lies inside the folio, and `dst` has room for `len` bytes.
+        unsafe { helpers::qemufile_memcpy_from_folio(dst.as_mut_ptr(), folio, start, len) };
+        len
+    }
+
+    /// Copies bytes into the folio, from `offset` bytes into this page.
+    ///
+    /// Returns how many: fewer than given where the folio ends.
+    pub fn write(&self, offset: usize, src: &[u8]) -> usize {
+        let (folio, start, len) = self.span(offset, src.len());
+        // SAFETY: The range lies inside the folio, and `src` holds `len` bytes.
+        unsafe { helpers::qemufile_memcpy_to_folio(folio, start, src.as_ptr(), len) };
+        len
+    }
+
+    /// Writes zeros to the folio, from `offset` bytes into this page.
+    ///
+    /// Returns how many: fewer than asked for where the folio ends.
+    pub fn zero(&self, offset: usize, len: usize) -> usize {
+        let (folio, start, len) = self.span(offset, len);
+        // SAFETY: The range lies inside the folio.
+        unsafe { helpers::qemufile_folio_zero_range(folio, start, len) };
+        len
+    }
+
+    /// Copies the bytes from `offset` of another page to the same place of this one.
+    ///
+    /// Returns how many: fewer than asked for where the page ends.
+    pub fn copy_from(&self, offset: usize, src: &PageRef, len: usize) -> usize {
+        let offset = offset.min(PAGE_SIZE);
+        let len = len.min(PAGE_SIZE - offset);
+        // SAFETY: By the type invariants both pages are valid, and the range lies inside a page.
+        unsafe {
+            helpers::qemufile_memcpy_page(self.page.as_ptr(), src.page.as_ptr(), offset, len)
+        };
+        len
+    }
+}
+
+impl Clone for PageRef {
+    fn clone(&self) -> Self {
+        // SAFETY: `folio()` is valid.
+        unsafe { helpers::qemufile_folio_ref_add(self.folio(), 1) };
+        // INVARIANT: The reference just taken is the clone's.
+        Self { page: self.page }
+    }
+}
+
+impl Drop for PageRef {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant we own a reference.
+        unsafe { helpers::qemufile_folio_put(self.folio()) };
+    }
+}
+
+/// The pages of a new folio, in the order of their addresses.
+///
+/// # Invariants
+///
+/// `next <= end`, `end` is the folio's number of pages, and a `Run` owns one reference of the
+/// folio for each page from `next` to `end`.
+pub struct Run {
+    folio: NonNull<bindings::folio>,
+    next: usize,
+    end: usize,
+}
+
+impl Iterator for Run {
+    type Item = PageRef;
+
+    fn next(&mut self) -> Option<PageRef> {
+        if self.next >= self.end {
+            return None;
+        }
+        // SAFETY: We own references, so the folio is valid, and it has a page `next`.
+        let page = unsafe { helpers::qemufile_folio_page(self.folio.as_ptr(), self.next) };
+        let page = NonNull::new(page)?;
+        self.next += 1;
+        // INVARIANT: The reference that was ours for this page is the `PageRef`'s now.
+        Some(PageRef { page })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.end - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Run {}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}
