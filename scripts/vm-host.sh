@@ -11,7 +11,7 @@ cache=$1 checkout=$2 run=$3 kernel=$4 timeout=$5 memory=$6 cpus=$7 append=$8
 shift 8
 root=$cache/root
 tree=$root/mnt		# the guest's /
-in_root() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin HOME=/ "$@"; }
+in_root() { exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin HOME=/ "$@"; }
 
 mkdir -p "$root/vm" "$root/kernel" "$root/usr/lib/modules" "$root$checkout"
 for share; do mkdir -p "$root$share"; done
@@ -72,6 +72,8 @@ qemu=$!
 (
 	sleep "$timeout"
 	touch "$run/timeout"
+	kill "$qemu"
+	sleep 3
 	kill -KILL "$qemu"
 ) &
 
