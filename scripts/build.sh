@@ -44,8 +44,13 @@ modules_install)
 		die "this machine has no kernel $KERNEL_RELEASE: say where with INSTALL_MOD_PATH=DIR"
 	mkdir -p "$modules"
 	in_root --mount "$(realpath "$modules"):/install/lib/modules" -- \
-		"${make[@]}" INSTALL_MOD_PATH=/install modules_install
-	[ -z "$prefix" ] || give_back "$modules"
+		"${make[@]}" INSTALL_MOD_PATH=/install CONFIG_MODULE_SIG_ALL= \
+		modules_install 2> >(grep -v 'System.map' >&2)
+	if [ -n "$prefix" ]; then
+		give_back "$modules"
+	else
+		depmod "$KERNEL_RELEASE"
+	fi
 	;;
 rust-analyzer)
 	in_root --user -- "${make[@]}" rust-analyzer

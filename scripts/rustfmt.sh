@@ -11,5 +11,6 @@
 as_root "$@"
 mapfile -t files < <(find "$TOP/rust" -name '*.rs' ! -name '*generated*' ! -path '*/target/*' | sort)
 [ ${#files[@]} -gt 0 ] || die "no Rust source in $TOP/rust"
-in_root --user -- rustfmt --edition 2021 --config-path /kernel/source/.rustfmt.toml \
+[ -t 1 ] && color=auto || color=never
+in_root --user -- rustfmt --color "$color" --edition 2021 --config-path /kernel/source/.rustfmt.toml \
 	"$@" "${files[@]}"
