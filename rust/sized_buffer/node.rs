@@ -150,16 +150,19 @@ impl Leaf {
 
     /// Whether the page in `slot` is nobody's but this leaf's, and so may be written in place.
     ///
-    /// That is so if every reference to its folio is in a slot of this leaf. The caller must be
-    /// the only holder of the leaf. A folio that was laid out by a write has its pages in order;
-    /// one that came from elsewhere may not, and then counts as shared, which is the safe side.
+    /// That is so if every reference to its folio is one of a page of the folio that is in its
+    /// place relative to this one. The caller must be the only holder of the leaf. A page that is
+    /// in the leaf twice, or out of its folio's order, counts as shared, which is the safe side.
     pub(super) fn is_private(&self, slot: usize) -> bool {
         let Some(page) = self.get(slot) else {
             return false;
         };
+        let in_place = |at: &usize| {
+            let there = self.get(*at).filter(|there| there.is_same_folio(page));
+            there.is_some_and(|there| there.folio_index() + slot == page.folio_index() + at)
+        };
         let first = slot.saturating_sub(page.folio_index());
-        let ours = self.0.iter().skip(first).take(page.folio_pages());
-        let ours = ours.filter(|other| other.is_some_and(|other| other.is_same_folio(page)));
+        let ours = (first..SLOTS).take(page.folio_pages()).filter(in_place);
         ours.count() == page.folio_refs()
     }
 }

@@ -166,8 +166,10 @@ impl Tree {
     /// Nodes at the edges of `range` must be this tree's own ([`Self::prepare_remove`]): what is
     /// below one that is not stays.
     pub(super) fn remove(&mut self, range: Range<u64>) {
-        remove(&mut self.root, self.level, 0, &range, &mut self.usage);
-        self.lower();
+        if range.start < span(self.level + 1) {
+            remove(&mut self.root, self.level, 0, &range, &mut self.usage);
+            self.lower();
+        }
     }
 
     /// Takes out the empty nodes on the way to the page `index`.

@@ -154,7 +154,7 @@ impl LeafMut<'_> {
 
         self.fill_gap(&first, slot, 0, head);
         let end = head + moved;
-        let pages = once(first).chain(run).take(end.div_ceil(PAGE_SIZE));
+        let pages = Iterator::chain(once(first), run).take(end.div_ceil(PAGE_SIZE));
         for (i, page) in pages.enumerate() {
             let used = (end - i * PAGE_SIZE).min(PAGE_SIZE);
             self.fill_gap(&page, slot + i, used, PAGE_SIZE - used);
