@@ -3,8 +3,12 @@
 //! The parts of the driver that need no kernel, built for the host.
 //!
 //! The source files are the driver's own; [`sys`] and the `kernel` crate are stand-ins for what
-//! they use of the kernel.
+//! they use of the kernel. [`model`] and [`world`] say what the buffer should do, for the property
+//! tests and the fuzzer.
 
 #[path = "../../sized_buffer/mod.rs"]
 pub mod sized_buffer;
 pub mod sys;
+
+pub mod model;
+pub mod world;

@@ -5,21 +5,40 @@
 use kernel::alloc::AllocError;
 use std::cell::Cell;
 
+#[derive(Clone, Copy)]
+enum Plan {
+    Never,
+    After(u64),
+    Once(u64),
+    Order(u32),
+}
+
 thread_local! {
-    static FAIL_AFTER: Cell<Option<u64>> = const { Cell::new(None) };
-    static LARGEST_ORDER: Cell<u32> = const { Cell::new(u32::MAX) };
+    static PLAN: Cell<Plan> = const { Cell::new(Plan::Never) };
+    static FAILED: Cell<bool> = const { Cell::new(false) };
     static PAGES: Cell<i64> = const { Cell::new(0) };
     static NODES: Cell<i64> = const { Cell::new(0) };
 }
 
-/// Makes the allocation after the next `n` fail, and all that follow; [`None`] ends that.
-pub fn fail_after(n: Option<u64>) {
-    FAIL_AFTER.set(n);
+/// Makes all allocations after the next `n` fail, until [`reset`].
+pub fn fail_after(n: u64) {
+    PLAN.set(Plan::After(n));
 }
 
-/// Makes allocations of more than `1 << order` pages fail.
+/// Makes the allocation after the next `n` fail.
+pub fn fail_once(n: u64) {
+    PLAN.set(Plan::Once(n));
+}
+
+/// Makes allocations of more than `1 << order` pages fail, until [`reset`].
 pub fn limit_order(order: u32) {
-    LARGEST_ORDER.set(order);
+    PLAN.set(Plan::Order(order));
+}
+
+/// Ends all that, and returns whether an allocation failed.
+pub fn reset() -> bool {
+    PLAN.set(Plan::Never);
+    FAILED.replace(false)
 }
 
 /// The pages alive, in whole or in part of a folio.
@@ -32,23 +51,30 @@ pub fn live_nodes() -> i64 {
     NODES.get()
 }
 
-/// Whether an allocation may go on.
-pub fn check() -> Result<(), AllocError> {
-    match FAIL_AFTER.get() {
-        None => Ok(()),
-        Some(0) => Err(AllocError),
-        Some(n) => {
-            FAIL_AFTER.set(Some(n - 1));
-            Ok(())
+/// Whether an allocation of `1 << order` pages may go on; other memory has order 0.
+pub(super) fn check(order: u32) -> Result<(), AllocError> {
+    let fails = match PLAN.get() {
+        Plan::Never => false,
+        Plan::Order(largest) => order > largest,
+        Plan::After(0) => true,
+        Plan::After(n) => {
+            PLAN.set(Plan::After(n - 1));
+            false
         }
-    }
-}
-
-pub(super) fn check_order(order: u32) -> Result<(), AllocError> {
-    if order > LARGEST_ORDER.get() {
+        Plan::Once(0) => {
+            PLAN.set(Plan::Never);
+            true
+        }
+        Plan::Once(n) => {
+            PLAN.set(Plan::Once(n - 1));
+            false
+        }
+    };
+    if fails {
+        FAILED.set(true);
         return Err(AllocError);
     }
-    check()
+    Ok(())
 }
 
 pub(super) fn count_pages(change: i64) {

@@ -13,7 +13,11 @@ use std::{
 };
 
 /// The size of a page in bytes.
-pub const PAGE_SIZE: usize = 4096;
+pub const PAGE_SIZE: usize = if cfg!(feature = "small-pages") {
+    64
+} else {
+    4096
+};
 
 /// What fresh memory holds, for a test to find where it should not be.
 const POISON: u8 = 0xa5;
@@ -41,7 +45,7 @@ pub struct PageRef(Arc<Page>);
 impl PageRef {
     /// Allocates a folio of `1 << order` pages, of unknown content.
     pub fn alloc_run(order: u32) -> Result<Run, AllocError> {
-        fault::check_order(order)?;
+        fault::check(order)?;
         fault::count_pages(1 << order);
         let folio = Arc::new(Folio {
             order,

@@ -21,7 +21,7 @@ pub struct Shared<T>(Arc<Counted<T>>);
 impl<T> Shared<T> {
     /// Allocates a place for `value`.
     pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
-        fault::check()?;
+        fault::check(0)?;
         fault::count_nodes(1);
         Ok(Self(Arc::new(Counted(value))))
     }

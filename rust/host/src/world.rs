@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Buffers and their models, side by side, under any sequence of operations.
+//!
+//! An operation is applied to both; what it returns and leaves must be the same. With an
+//! allocation made to fail, it must be the same or nothing, but for a write that says how far it
+//! came.
+
+use crate::{
+    model::Model,
+    sized_buffer::{Chunk, Sink, SizedBuffer, Source, MAX_LEN},
+    sys::{
+        fault,
+        page::{PageRef, PAGE_SIZE},
+    },
+};
+use kernel::prelude::*;
+
+const PAGE_BYTES: u64 = PAGE_SIZE as u64;
+const LEAF_BYTES: u64 = 64 * PAGE_BYTES;
+
+/// A position, drawn so that the interesting ones are likely.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Place(pub u32);
+
+impl Place {
+    pub fn pos(self) -> u64 {
+        let n = u64::from(self.0 >> 3);
+        let nearby = (n >> 8) % 5;
+        let around = |edge: u64| (edge + nearby).saturating_sub(2);
+        match self.0 % 8 {
+            0..=3 => n % (80 * PAGE_BYTES),
+            4 => around(n % 200 * PAGE_BYTES),
+            5 => around(n % 70 * LEAF_BYTES),
+            6 => around(1 << (n % 63)),
+            _ => MAX_LEN - n % (3 * PAGE_BYTES),
+        }
+    }
+}
+
+/// A number of bytes, drawn so that the interesting ones are likely.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Size(pub u32);
+
+impl Size {
+    pub fn bytes(self) -> usize {
+        let n = (self.0 >> 3) as usize;
+        match self.0 % 8 {
+            0..=2 => n % 64,
+            3..=4 => n % (3 * PAGE_SIZE),
+            5 => n % 24 * PAGE_SIZE,
+            6 => (n % 40 * PAGE_SIZE + n % 3).saturating_sub(1),
+            _ => n % (70 * PAGE_SIZE),
+        }
+    }
+}
+
+/// One thing to do. `Place`s and `Size`s are of the buffer that is picked.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Op {
+    /// Writes what `seed` makes; the source fails after `good` bytes, if that is fewer.
+    Write(Place, Size, u8, Option<Size>),
+    /// The same, taken back unless all was written.
+    AtomicWrite(Place, Size, u8, Option<Size>),
+    WriteAt(Place, Size, u8),
+    /// Reads; the sink fails after so many bytes.
+    Read(Place, Size, Option<Size>),
+    SetLen(Place),
+    /// Sets a length near the present one.
+    Resize(i16),
+    Append(Size, u8),
+    Punch(Place, Place),
+    PunchNear(Place, Size),
+    Reserve(Place, Size),
+    Next(Place),
+    Clone,
+    Drop,
+    Lend(Place),
+    GiveBack,
+    /// Writes through a page that was asked for.
+    Touch(Place, u16, u8),
+    /// Takes a fresh page in, or one lent out before.
+    ReplacePage(Place, bool, u8),
+    /// Looks at every chunk.
+    Chunks(Place, Size),
+}
+
+/// How allocation fails during an operation.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Failure {
+    Never,
+    /// All allocations but so many.
+    After(u8),
+    /// The one after so many.
+    Once(u8),
+    /// Those of more than `1 << n` pages.
+    Order(u8),
+}
+
+/// An operation on one of the buffers.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Step {
+    pub buffer: u8,
+    pub op: Op,
+    pub failure: Failure,
+}
+
+/// The most buffers there are at a time.
+const MOST_BUFFERS: usize = 4;
+
+/// The most pages that are lent out at a time.
+const MOST_LENT: usize = 8;
+
+#[derive(Default)]
+pub struct World {
+    buffers: Vec<(SizedBuffer, Model)>,
+    /// Pages lent out, and what they held then.
+    lent: Vec<(PageRef, Vec<u8>)>,
+}
+
+impl World {
+    /// A world of one empty buffer.
+    pub fn new() -> Self {
+        fault::reset();
+        Self {
+            buffers: vec![Default::default()],
+            lent: Vec::new(),
+        }
+    }
+
+    /// Does what `step` says, and returns whether an allocation was made to fail.
+    pub fn apply(&mut self, step: &Step) -> bool {
+        let at = usize::from(step.buffer) % self.buffers.len();
+        match step.op {
+            Op::Clone if self.buffers.len() < MOST_BUFFERS => {
+                let copy = self.buffers[at].clone();
+                self.buffers.push(copy);
+            }
+            Op::Clone => (),
+            Op::Drop => {
+                self.buffers.swap_remove(at);
+                if self.buffers.is_empty() {
+                    self.buffers.push(Default::default());
+                }
+            }
+            Op::GiveBack if self.lent.is_empty() => (),
+            Op::GiveBack => self.check_lent(usize::from(step.buffer) % self.lent.len()),
+            _ => return self.change(at, step),
+        }
+        false
+    }
+
+    fn change(&mut self, at: usize, step: &Step) -> bool {
+        let (buffer, model) = &mut self.buffers[at];
+        let mut one = One {
+            buffer,
+            model,
+            lent: &mut self.lent,
+            failure: step.failure,
+        };
+        let failed = one.apply(&step.op);
+        assert_eq!(buffer.len(), model.len);
+        assert_eq!(buffer.allocated(), model.allocated());
+        let pages = buffer.allocated() / PAGE_BYTES;
+        assert!(buffer.chunks() <= pages);
+        assert_eq!(buffer.chunks() == 0, pages == 0);
+        failed
+    }
+
+    /// Takes back the page lent out as number `at`, which must be as it was.
+    fn check_lent(&mut self, at: usize) {
+        let (page, bytes) = self.lent.swap_remove(at);
+        assert!(content(&page) == bytes, "a page changed while it was lent");
+    }
+
+    /// Checks every byte of every buffer, and of every page lent out.
+    pub fn check(&mut self) {
+        while !self.lent.is_empty() {
+            self.check_lent(0);
+        }
+        for (buffer, model) in &self.buffers {
+            let mut chunks = 0;
+            for start in model.pages().filter(|start| *start < model.len) {
+                let mut bytes = vec![1; PAGE_SIZE];
+                let len = buffer.read_at(start, &mut bytes);
+                assert!(bytes[..len] == model.read(start, PAGE_SIZE));
+            }
+            for pos in model.pages() {
+                let page = buffer.lend(pos).expect("a page");
+                assert!(Some(&content(&page)) == model.get_page(pos));
+                let before = pos
+                    .checked_sub(PAGE_BYTES)
+                    .filter(|_| pos % LEAF_BYTES != 0);
+                let before = before.and_then(|before| buffer.lend(before));
+                chunks += u64::from(!before.is_some_and(|before| {
+                    before.is_same_folio(&page) && before.folio_index() + 1 == page.folio_index()
+                }));
+            }
+            assert_eq!(buffer.chunks(), chunks);
+        }
+    }
+}
+
+/// All bytes of a page.
+fn content(page: &PageRef) -> Vec<u8> {
+    let mut bytes = vec![0; PAGE_SIZE];
+    assert_eq!(page.read(0, &mut bytes), PAGE_SIZE);
+    bytes
+}
+
+/// The bytes that `seed` makes: never 0, and with a long period.
+pub fn pattern(seed: u8, len: usize) -> Vec<u8> {
+    let byte = |i: usize| (i + usize::from(seed) * 7) % 251 + 1;
+    (0..len).map(|i| byte(i) as u8).collect()
+}
+
+/// A source or a sink that fails after `good` bytes.
+struct Faulty<T> {
+    inner: T,
+    good: usize,
+}
+
+impl Source for Faulty<&[u8]> {
+    fn remaining(&self) -> usize {
+        self.inner.remaining()
+    }
+
+    fn copy_to_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
+        let moved = self.inner.copy_to_page(page, offset, len.min(self.good));
+        self.good -= moved;
+        moved
+    }
+}
+
+impl Sink for Faulty<&mut [u8]> {
+    fn remaining(&self) -> usize {
+        self.inner.remaining()
+    }
+
+    fn copy_from_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
+        let taken = self.inner.copy_from_page(page, offset, len.min(self.good));
+        self.good -= taken;
+        taken
+    }
+
+    fn put_zeros(&mut self, len: usize) -> usize {
+        let taken = self.inner.put_zeros(len.min(self.good));
+        self.good -= taken;
+        taken
+    }
+}
+
+/// One buffer, its model, and how allocation fails.
+struct One<'a> {
+    buffer: &'a mut SizedBuffer,
+    model: &'a mut Model,
+    lent: &'a mut Vec<(PageRef, Vec<u8>)>,
+    failure: Failure,
+}
+
+impl One<'_> {
+    fn apply(&mut self, op: &Op) -> bool {
+        match *op {
+            Op::Write(place, size, seed, good) => self.write(place.pos(), size, seed, good, false),
+            Op::AtomicWrite(place, size, seed, good) => {
+                self.write(place.pos(), size, seed, good, true)
+            }
+            Op::Append(size, seed) => self.write(self.model.len, size, seed, None, false),
+            Op::WriteAt(place, size, seed) => self.write_at(place.pos(), size, seed),
+            Op::Read(place, size, good) => self.read(place.pos(), size, good),
+            Op::SetLen(place) => self.set_len(place.pos()),
+            Op::Resize(by) => self.set_len(self.model.len.saturating_add_signed(by.into())),
+            Op::Punch(from, to) => self.punch(from.pos(), to.pos()),
+            Op::PunchNear(place, size) => {
+                self.punch(place.pos(), place.pos() + size.bytes() as u64)
+            }
+            Op::Reserve(place, size) => self.reserve(place.pos(), size.bytes() as u64),
+            Op::Next(place) => self.next(place.pos()),
+            Op::Lend(place) => self.lend(place.pos()),
+            Op::Touch(place, offset, byte) => self.touch(place.pos(), offset, byte),
+            Op::ReplacePage(place, lent, seed) => self.replace_page(place.pos(), lent, seed),
+            Op::Chunks(place, size) => self.chunks(place.pos(), size),
+            Op::Clone | Op::Drop | Op::GiveBack => false,
+        }
+    }
+
+    /// Runs `op` with allocation failing, and returns what it did and whether one failed.
+    fn failing<T>(&mut self, op: impl FnOnce(&mut SizedBuffer) -> T) -> (T, bool) {
+        match self.failure {
+            Failure::Never => (),
+            Failure::After(n) => fault::fail_after(n.into()),
+            Failure::Once(n) => fault::fail_once(n.into()),
+            Failure::Order(n) => fault::limit_order(n.into()),
+        }
+        let outcome = op(self.buffer);
+        (outcome, fault::reset())
+    }
+
+    /// Checks the outcome of an operation that is done or not, and does the same to the model.
+    fn settle<T: PartialEq + core::fmt::Debug>(
+        &mut self,
+        (outcome, failed): (Result<T>, bool),
+        expected: Result<T>,
+        done: impl FnOnce(&mut Model),
+    ) -> bool {
+        match outcome {
+            Err(ENOMEM) if failed => (),
+            outcome => {
+                assert_eq!(outcome, expected);
+                if outcome.is_ok() {
+                    done(self.model);
+                }
+            }
+        }
+        failed
+    }
+
+    fn write(&mut self, pos: u64, size: Size, seed: u8, good: Option<Size>, atomic: bool) -> bool {
+        let bytes = pattern(seed, size.bytes());
+        let good = good.map_or(usize::MAX, Size::bytes);
+        let before = atomic.then(|| self.buffer.clone());
+        let ((done, outcome), failed) = self.failing(|buffer| {
+            let inner = &bytes[..];
+            buffer.write_from(pos, &mut Faulty { inner, good })
+        });
+        let room = self.model.room(pos, bytes.len());
+        match outcome {
+            Err(ENOMEM) if failed => assert!(done <= room.min(good)),
+            _ => {
+                assert_eq!(done, room.min(good));
+                let expected = match () {
+                    () if good < room => Err(EFAULT),
+                    () if room < bytes.len() => Err(EFBIG),
+                    () => Ok(()),
+                };
+                assert_eq!(outcome, expected);
+            }
+        }
+        match before {
+            Some(before) if outcome.is_err() => *self.buffer = before,
+            _ => self.model.write(pos, &bytes[..done]),
+        }
+        failed
+    }
+
+    fn write_at(&mut self, pos: u64, size: Size, seed: u8) -> bool {
+        let bytes = pattern(seed, size.bytes());
+        let (outcome, failed) = self.failing(|buffer| buffer.write_at(pos, &bytes));
+        let room = self.model.room(pos, bytes.len());
+        let done = match outcome {
+            Err(ENOMEM) if failed => 0,
+            Err(error) => {
+                assert_eq!((error, room), (EFBIG, 0));
+                0
+            }
+            Ok(done) => {
+                assert!(done == room || failed && done < room);
+                done
+            }
+        };
+        self.model.write(pos, &bytes[..done]);
+        failed
+    }
+
+    fn read(&mut self, pos: u64, size: Size, good: Option<Size>) -> bool {
+        let good = good.map_or(usize::MAX, Size::bytes);
+        let mut bytes = vec![1; size.bytes()];
+        let inner = &mut bytes[..];
+        let done = self.buffer.read_to(pos, &mut Faulty { inner, good });
+        let mut expected = self.model.read(pos, bytes.len());
+        expected.truncate(good);
+        assert_eq!(done, expected.len());
+        expected.resize(bytes.len(), 1);
+        assert!(bytes == expected);
+        false
+    }
+
+    fn set_len(&mut self, len: u64) -> bool {
+        let outcome = self.failing(|buffer| buffer.set_len(len));
+        let expected = if len <= MAX_LEN { Ok(len) } else { Err(EFBIG) };
+        self.settle(outcome, expected, |model| model.set_len(len))
+    }
+
+    fn punch(&mut self, from: u64, to: u64) -> bool {
+        let outcome = self.failing(|buffer| buffer.punch(from..to));
+        self.settle(outcome, Ok(()), |model| model.punch(from..to))
+    }
+
+    fn reserve(&mut self, pos: u64, len: u64) -> bool {
+        let outcome = self.failing(|buffer| buffer.reserve(pos, len));
+        let expected = if pos + len <= MAX_LEN {
+            Ok(())
+        } else {
+            Err(EFBIG)
+        };
+        self.settle(outcome, expected, |model| model.reserve(pos, len))
+    }
+
+    fn next(&mut self, pos: u64) -> bool {
+        assert_eq!(self.buffer.next_data(pos), self.model.next_data(pos));
+        assert_eq!(self.buffer.next_hole(pos), self.model.next_hole(pos));
+        false
+    }
+
+    fn lend(&mut self, pos: u64) -> bool {
+        let page = self.buffer.lend(pos);
+        assert!(page.as_ref().map(content).as_ref() == self.model.get_page(pos));
+        if let Some(page) = page.filter(|_| self.lent.len() < MOST_LENT) {
+            let bytes = content(&page);
+            self.lent.push((page, bytes));
+        }
+        false
+    }
+
+    fn touch(&mut self, pos: u64, offset: u16, byte: u8) -> bool {
+        let offset = usize::from(offset) % PAGE_SIZE;
+        // Beyond the end a page has to stay zero.
+        let start = pos / PAGE_BYTES * PAGE_BYTES;
+        let inside = start + (offset as u64) < self.model.len;
+        let (page, failed) = self.failing(|buffer| buffer.page_for_write(pos));
+        if let Some(page) = page.as_ref().ok().filter(|_| inside) {
+            page.write(offset, &[byte]);
+        }
+        let outcome = (page.map(drop), failed);
+        let expected = if pos < MAX_LEN { Ok(()) } else { Err(EFBIG) };
+        self.settle(outcome, expected, |model| {
+            let page = model.page(pos);
+            if inside {
+                page[offset] = byte;
+            }
+        })
+    }
+
+    fn replace_page(&mut self, pos: u64, lent: bool, seed: u8) -> bool {
+        let pos = if seed % 8 == 0 {
+            pos
+        } else {
+            pos / PAGE_BYTES * PAGE_BYTES
+        };
+        let page = match self.lent.last() {
+            Some((page, _)) if lent => page.clone(),
+            _ => {
+                let mut run = PageRef::alloc_run(u32::from(seed) % 3).expect("a page");
+                let page = run.nth(usize::from(seed) % run.len()).expect("a page");
+                page.write(0, &pattern(seed, PAGE_SIZE));
+                page
+            }
+        };
+        let bytes = content(&page);
+        let outcome = self.failing(|buffer| buffer.replace_page(pos, page));
+        let expected = match () {
+            () if pos % PAGE_BYTES != 0 => Err(EINVAL),
+            () if pos + PAGE_BYTES > MAX_LEN => Err(EFBIG),
+            () => Ok(()),
+        };
+        self.settle(outcome, expected, |model| model.write(pos, &bytes))
+    }
+
+    fn chunks(&mut self, pos: u64, size: Size) -> bool {
+        let end = pos + size.bytes() as u64;
+        let mut at = pos;
+        for chunk in self.buffer.chunks_in(pos..end) {
+            assert_ne!(chunk.size(), 0);
+            match chunk {
+                Chunk::Data { page, offset, len } => {
+                    let mut bytes = vec![0; len];
+                    assert_eq!(page.read(offset, &mut bytes), len);
+                    assert!(bytes == self.model.read(at, len));
+                    at += len as u64;
+                }
+                Chunk::Hole { len } => {
+                    assert!(self.model.next_data(at).is_none_or(|next| next >= at + len));
+                    at += len;
+                }
+            }
+        }
+        assert_eq!(at, end.min(self.model.len).max(pos));
+        false
+    }
+}
