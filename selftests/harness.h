@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests of /dev/qemufile share, on top of the kernel's
+ * kselftest_harness.h: streams to test, bytes that tell where they belong,
+ * memory that faults, and threads and processes on processors of their own.
+ */
+#ifndef QEMUFILE_SELFTESTS_HARNESS_H
+#define QEMUFILE_SELFTESTS_HARNESS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <kselftest_harness.h>
+
+#define DEVICE "/dev/qemufile"
+
+#define KiB 1024LL
+#define MiB (1024 * KiB)
+#define GiB (1024 * MiB)
+#define TiB (1024 * GiB)
+
+#define PAGE 4096LL
+/* The largest run of pages that a stream takes at once. */
+#define CHUNK (64 * KiB)
+/* What hangs from one node of a stream's tree. */
+#define NODE (256 * KiB)
+/* After this many bytes a long call offers the stream to others. */
+#define SLICE MiB
+
+/* The largest offset. */
+#define OFFSET_MAX INT64_MAX
+
+#define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
+
+/* The errno of a call that has failed, 0 if it has not. */
+#define ERRNO_OF(call) ({ errno = 0; (call) == -1 ? errno : 0; })
+
+/* ---- streams ---- */
+
+static inline int open_device(int flags)
+{
+	return open(DEVICE, flags | O_CLOEXEC);
+}
+
+/*
+ * A fixture with one stream, open for reading and writing; nobody else has it
+ * open. Its tests run for each kind of file that a stream can be opened as.
+ */
+#define STREAM_FIXTURE(name)							\
+	FIXTURE(name) {								\
+		int fd;								\
+	};									\
+	FIXTURE_VARIANT(name) {							\
+		int (*open)(int flags);						\
+	};									\
+	FIXTURE_VARIANT_ADD(name, device) {					\
+		.open = open_device,						\
+	};									\
+	FIXTURE_SETUP(name)							\
+	{									\
+		self->fd = variant->open(O_RDWR);				\
+		ASSERT_LE(0, self->fd) TH_LOG("no stream: %m");			\
+	}									\
+	FIXTURE_TEARDOWN(name)							\
+	{									\
+		close(self->fd);						\
+	}
+
+/* The length of the stream; the file's position stays. */
+static inline long long length_of(int fd)
+{
+	off_t pos = lseek(fd, 0, SEEK_CUR);
+	off_t end = lseek(fd, 0, SEEK_END);
+
+	return pos < 0 || lseek(fd, pos, SEEK_SET) != pos ? -1 : end;
+}
+
+/* ---- bytes ---- */
+
+/* The seed of bytes that are all zero. */
+#define ZEROS 0
+
+/* The eight bytes with the number @index of the sequence @seed. */
+static inline uint64_t word_at(uint64_t index, unsigned int seed)
+{
+	uint64_t word = (index + ((uint64_t)seed << 56) + 1) * 0x9e3779b97f4a7c15ULL;
+
+	return seed == ZEROS ? 0 : word ^ word >> 29;
+}
+
+/* The byte that the sequence @seed has at @pos. */
+static inline unsigned char byte_at(uint64_t pos, unsigned int seed)
+{
+	return word_at(pos / 8, seed) >> 8 * (pos % 8);
+}
+
+/* Fills memory with what the sequence @seed has from @pos on. */
+static inline void *fill(void *memory, size_t len, uint64_t pos, unsigned int seed)
+{
+	unsigned char *bytes = memory;
+	size_t i = 0;
+
+	while (i < len) {
+		if ((pos + i) % 8 == 0 && len - i >= 8) {
+			uint64_t word = word_at((pos + i) / 8, seed);
+
+			memcpy(bytes + i, &word, 8);
+			i += 8;
+		} else {
+			bytes[i] = byte_at(pos + i, seed);
+			i++;
+		}
+	}
+	return memory;
+}
+
+/* How many bytes from the start are those of the sequence @seed from @pos on. */
+static inline long long right(const void *memory, size_t len, uint64_t pos, unsigned int seed)
+{
+	const unsigned char *bytes = memory;
+	size_t i = 0;
+
+	while (i < len) {
+		if ((pos + i) % 8 == 0 && len - i >= 8) {
+			uint64_t word = word_at((pos + i) / 8, seed);
+
+			if (!memcmp(bytes + i, &word, 8)) {
+				i += 8;
+				continue;
+			}
+		}
+		if (bytes[i] != byte_at(pos + i, seed))
+			break;
+		i++;
+	}
+	return i;
+}
+
+/* How many bytes of the stream, from @pos on, are those of the sequence @seed. */
+static inline long long right_at(int fd, off_t pos, size_t len, unsigned int seed)
+{
+	static _Thread_local unsigned char bytes[1 << 16];
+	size_t done = 0;
+
+	while (done < len) {
+		size_t most = len - done < sizeof(bytes) ? len - done : sizeof(bytes);
+		ssize_t got = pread(fd, bytes, most, pos + done);
+		long long good = got < 0 ? 0 : right(bytes, got, pos + done, seed);
+
+		done += good;
+		if (got <= 0 || good < got)
+			break;
+	}
+	return done;
+}
+
+/* Writes what the sequence @seed has from @pos on; returns how many bytes were taken. */
+static inline long long put_at(int fd, off_t pos, size_t len, unsigned int seed)
+{
+	static _Thread_local unsigned char bytes[1 << 16];
+	size_t done = 0;
+
+	while (done < len) {
+		size_t most = len - done < sizeof(bytes) ? len - done : sizeof(bytes);
+		ssize_t put = pwrite(fd, fill(bytes, most, pos + done, seed), most, pos + done);
+
+		if (put <= 0)
+			break;
+		done += put;
+	}
+	return done;
+}
+
+/* ---- memory ---- */
+
+/* Memory that has never been touched. */
+static inline void *fresh_memory(size_t len)
+{
+	void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* @len bytes of memory; what follows can be neither read nor written. */
+static inline void *memory_before_hole(size_t len)
+{
+	size_t room = (len + PAGE - 1) / PAGE * PAGE;
+	char *memory = fresh_memory(room + PAGE);
+
+	if (!memory || mprotect(memory + room, PAGE, PROT_NONE))
+		return NULL;
+	return memory + room - len;
+}
+
+/* An address where there is nothing. */
+static inline void *nowhere(void)
+{
+	return memory_before_hole(0);
+}
+
+/* An open file, not linked anywhere, that has @len bytes of the sequence @seed. */
+static inline int file_with(size_t len, unsigned int seed)
+{
+	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0 && put_at(fd, 0, len, seed) != (long long)len) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* ---- time ---- */
+
+static inline long long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+static inline void sleep_ms(int ms)
+{
+	struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	while (nanosleep(&time, &time) && errno == EINTR)
+		;
+}
+
+/* ---- threads and processes ---- */
+
+/* Has the calling thread run on one processor only; they are counted round. */
+static inline void pin_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu % sysconf(_SC_NPROCESSORS_ONLN), &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static inline pid_t my_tid(void)
+{
+	return syscall(SYS_gettid);
+}
+
+/* A child that does not outlive its parent. */
+static inline pid_t fork_child(void)
+{
+	pid_t child = fork();
+
+	if (child == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return child;
+}
+
+/* How a child has ended: its exit status, or 128 and the signal. */
+static inline int status_of(pid_t child)
+{
+	int status;
+
+	if (waitpid(child, &status, 0) != child)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Whether a task sleeps in the system call @number; waits up to 5 s until it does. */
+static inline bool sleeps_in(pid_t tid, long number)
+{
+	long long end = now_ms() + 5000;
+	char path[64], text[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
+	do {
+		FILE *file = fopen(path, "re");
+		char *rest = text;
+
+		if (file && fgets(text, sizeof(text), file) &&
+		    strtol(text, &rest, 10) == number && rest != text) {
+			fclose(file);
+			return true;
+		}
+		if (file)
+			fclose(file);
+		sleep_ms(2);
+	} while (now_ms() < end);
+	return false;
+}
+
+/* Whether *@flag is set; waits up to @ms until it is. */
+static inline bool is_set_within(atomic_int *flag, int ms)
+{
+	long long end = now_ms() + ms;
+
+	while (!atomic_load(flag)) {
+		if (now_ms() >= end)
+			return false;
+		sleep_ms(1);
+	}
+	return true;
+}
+
+/* ---- polling ---- */
+
+/* What poll() says at once; -1 if it fails. */
+static inline int polled(int fd, short events)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = events };
+
+	return poll(&poll_fd, 1, 0) < 0 ? -1 : poll_fd.revents;
+}
+
+/* All that can be asked for. */
+#define POLL_ALL (POLLIN | POLLPRI | POLLOUT | POLLRDHUP | POLLRDNORM | POLLRDBAND | \
+		  POLLWRNORM | POLLWRBAND)
+#define POLL_READ (POLLIN | POLLRDNORM)
+#define POLL_WRITE (POLLOUT | POLLWRNORM)
+
+#endif /* QEMUFILE_SELFTESTS_HARNESS_H */
