@@ -131,11 +131,12 @@ impl Leaf {
         usage
     }
 
-    /// The number of slots from `slot` on that hold one chunk; 0 if there is no page.
-    pub(super) fn chunk_from(&self, slot: usize) -> usize {
-        let follows = |slot: &usize| self.get(*slot).is_some() && !self.begins_chunk(*slot);
-        let more = || (slot + 1..SLOTS).take_while(follows).count();
-        self.get(slot).map_or(0, |_| 1 + more())
+    /// The number of slots from `slot` on that hold one chunk, counted up to `most`; 0 if there is
+    /// no page.
+    pub(super) fn chunk_from(&self, slot: usize, most: usize) -> usize {
+        let goes_on =
+            |at: &usize| self.get(*at).is_some() && (*at == slot || !self.begins_chunk(*at));
+        (slot..SLOTS).take(most).take_while(goes_on).count()
     }
 
     /// The number of slots from `slot` on that hold no page.

@@ -3,55 +3,24 @@
 //! Reading: the chunks of a range, and their bytes.
 
 use super::{
+    node::SLOTS,
     tree::Found,
     Sink,
     SizedBuffer,
     PAGE_BYTES, //
 };
-use crate::sys::page::{
-    PageRef,
-    PAGE_SIZE, //
-};
+use crate::sys::page::PageRef;
 use core::ops::Range;
 
-/// A piece of a buffer's content.
-pub enum Chunk<'a> {
-    /// Bytes that follow one another in memory.
-    Data {
-        /// The page that has the first byte.
-        page: &'a PageRef,
-        /// Where in `page` the first byte is, in bytes.
-        offset: usize,
-        /// How many bytes there are, not 0. They may go on past `page`, within its folio.
-        len: usize,
-    },
-    /// Zeros that take no memory.
-    Hole {
-        /// How many bytes, not 0. A long hole may come as several.
-        len: u64,
-    },
-}
-
-impl Chunk<'_> {
-    /// The length in bytes.
-    pub fn size(&self) -> u64 {
-        match self {
-            Chunk::Data { len, .. } => *len as u64,
-            Chunk::Hole { len } => *len,
-        }
-    }
-
-    /// The chunk up to `most` bytes, which must not be 0.
-    fn up_to(self, most: u64) -> Self {
-        match self {
-            Chunk::Data { page, offset, len } => Chunk::Data {
-                page,
-                offset,
-                len: usize::try_from(most).map_or(len, |most| most.min(len)),
-            },
-            Chunk::Hole { len } => Chunk::Hole { len: len.min(most) },
-        }
-    }
+/// A piece of a buffer's content: bytes that follow one another in memory, or zeros that have none.
+pub struct Chunk<'a> {
+    /// The page that has the first byte; [`None`] for a hole.
+    pub page: Option<&'a PageRef>,
+    /// Where in `page` the first byte is, in bytes.
+    pub offset: usize,
+    /// How many bytes there are, at least one. Those of data may go on past `page`, within its
+    /// folio. A long hole may come as several chunks.
+    pub len: usize,
 }
 
 impl SizedBuffer {
@@ -59,31 +28,14 @@ impl SizedBuffer {
     ///
     /// The twin of `qsb_get_iovec`. O(log n).
     pub fn chunk_at(&self, pos: u64) -> Option<Chunk<'_>> {
-        let left = self.len.checked_sub(pos).filter(|left| *left > 0)?;
-        let index = pos / PAGE_BYTES;
-        let offset = (pos % PAGE_BYTES) as usize;
-        let hole = |until: u64| Chunk::Hole {
-            len: until.saturating_mul(PAGE_BYTES) - pos,
-        };
-        let chunk = match self.tree.find(index) {
-            Found::Nothing { until } => hole(until),
-            Found::Leaf(leaf, slot) => match leaf.get(slot) {
-                Some(page) => Chunk::Data {
-                    page,
-                    offset,
-                    len: leaf.chunk_from(slot) * PAGE_SIZE - offset,
-                },
-                None => hole(index + leaf.hole_from(slot) as u64),
-            },
-        };
-        Some(chunk.up_to(left))
+        self.chunks_in(pos..self.len).next()
     }
 
     /// The chunks of a range of bytes, in order, up to the end of the buffer.
     pub fn chunks_in(&self, range: Range<u64>) -> Chunks<'_> {
         Chunks {
             buffer: self,
-            range,
+            range: range.start..range.end.min(self.len),
         }
     }
 
@@ -92,24 +44,15 @@ impl SizedBuffer {
     ///
     /// Returns how many bytes the sink took.
     pub fn read_to<S: Sink + ?Sized>(&self, pos: u64, sink: &mut S) -> usize {
+        let end = pos.saturating_add(sink.remaining() as u64);
         let mut done = 0;
-        while let Some(at) = pos.checked_add(done as u64) {
-            let room = sink.remaining();
-            let Some(chunk) = self.chunk_at(at).filter(|_| room > 0) else {
-                break;
-            };
-            let (taken, offered) = match chunk {
-                Chunk::Data { page, offset, len } => {
-                    let len = len.min(room);
-                    (sink.copy_from_page(page, offset, len), len)
-                }
-                Chunk::Hole { len } => {
-                    let len = usize::try_from(len).map_or(room, |len| len.min(room));
-                    (sink.put_zeros(len), len)
-                }
+        for Chunk { page, offset, len } in self.chunks_in(pos..end) {
+            let taken = match page {
+                Some(page) => sink.copy_from_page(page, offset, len),
+                None => sink.put_zeros(len),
             };
             done += taken;
-            if taken < offered {
+            if taken < len {
                 break;
             }
         }
@@ -135,13 +78,30 @@ impl<'a> Iterator for Chunks<'a> {
     type Item = Chunk<'a>;
 
     fn next(&mut self) -> Option<Chunk<'a>> {
-        let left = self.range.end.checked_sub(self.range.start)?;
-        let chunk = self
-            .buffer
-            .chunk_at(self.range.start)
-            .filter(|_| left > 0)?;
-        let chunk = chunk.up_to(left);
-        self.range.start += chunk.size();
-        Some(chunk)
+        if self.range.is_empty() {
+            return None;
+        }
+        let pos = self.range.start;
+        let index = pos / PAGE_BYTES;
+        let (page, pages) = match self.buffer.tree.find(index) {
+            Found::Nothing { until } => (None, until - index),
+            Found::Leaf(leaf, slot) => match leaf.get(slot) {
+                None => (None, leaf.hole_from(slot) as u64),
+                Some(page) => {
+                    let wanted = self.range.end.div_ceil(PAGE_BYTES) - index;
+                    let wanted = usize::try_from(wanted).unwrap_or(SLOTS);
+                    (Some(page), leaf.chunk_from(slot, wanted) as u64)
+                }
+            },
+        };
+        let end = index.saturating_add(pages).saturating_mul(PAGE_BYTES);
+        let len = end.min(self.range.end) - pos;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.range.start += len as u64;
+        Some(Chunk {
+            page,
+            offset: (pos % PAGE_BYTES) as usize,
+            len,
+        })
     }
 }

@@ -17,7 +17,10 @@ use crate::sys::page::{
     Run,
     PAGE_SIZE, //
 };
-use core::iter::once;
+use core::{
+    iter::once,
+    ops::Range, //
+};
 use kernel::{
     alloc::AllocError,
     prelude::*, //
@@ -79,30 +82,15 @@ impl SizedBuffer {
         wanted: usize,
         source: &mut S,
     ) -> (usize, Result) {
-        let wanted = wanted.min(usize::try_from(MAX_LEN - at).unwrap_or(usize::MAX));
+        let room = usize::try_from(MAX_LEN - at).unwrap_or(usize::MAX);
         let index = at / PAGE_BYTES;
-        let mut done = 0;
-        let outcome = match self.tree.leaf_mut(index) {
+        let (done, outcome) = match self.tree.leaf_mut(index) {
             Ok((mut leaf, slot)) => {
                 let start = slot * PAGE_SIZE + (at % PAGE_BYTES) as usize;
-                let end = LEAF_SIZE.min(start.saturating_add(wanted));
-                loop {
-                    let next = start + done;
-                    if next == end {
-                        break Ok(());
-                    }
-                    match leaf.write(next, end - next, source) {
-                        Ok((moved, asked)) => {
-                            done += moved;
-                            if moved < asked {
-                                break Err(EFAULT);
-                            }
-                        }
-                        Err(AllocError) => break Err(ENOMEM),
-                    }
-                }
+                let end = start.saturating_add(wanted.min(room)).min(LEAF_SIZE);
+                leaf.write(start..end, source)
             }
-            Err(AllocError) => Err(ENOMEM),
+            Err(AllocError) => (0, Err(ENOMEM)),
         };
         if done == 0 {
             self.tree.prune(index);
@@ -114,11 +102,35 @@ impl SizedBuffer {
 }
 
 impl LeafMut<'_> {
-    /// Writes at most `wanted` bytes, from one chunk of the source to one chunk of the leaf, at
-    /// `offset` into it.
+    /// Writes to the bytes in `range` of the leaf, and returns how many were written and why no
+    /// more were.
+    fn write<S: Source + ?Sized>(
+        &mut self,
+        range: Range<usize>,
+        source: &mut S,
+    ) -> (usize, Result) {
+        let mut next = range.start;
+        let outcome = loop {
+            if next == range.end {
+                break Ok(());
+            }
+            match self.write_chunk(next, range.end - next, source) {
+                Ok((moved, asked)) => {
+                    next += moved;
+                    if moved < asked {
+                        break Err(EFAULT);
+                    }
+                }
+                Err(AllocError) => break Err(ENOMEM),
+            }
+        };
+        (next - range.start, outcome)
+    }
+
+    /// Writes at most `wanted` bytes, to one chunk, at `offset` into the leaf.
     ///
     /// Returns how many bytes were moved, and how many the source was asked for.
-    fn write<S: Source + ?Sized>(
+    fn write_chunk<S: Source + ?Sized>(
         &mut self,
         offset: usize,
         wanted: usize,
@@ -128,14 +140,17 @@ impl LeafMut<'_> {
         let head = offset % PAGE_SIZE;
         match self.leaf.get(slot) {
             Some(page) if self.leaf.is_private(slot) => {
-                let asked = wanted.min(self.leaf.chunk_from(slot) * PAGE_SIZE - head);
+                let pages = self
+                    .leaf
+                    .chunk_from(slot, (head + wanted).div_ceil(PAGE_SIZE));
+                let asked = wanted.min(pages * PAGE_SIZE - head);
                 Ok((source.copy_to_page(page, head, asked), asked))
             }
             _ => self.write_fresh(slot, head, wanted, source),
         }
     }
 
-    /// [`Self::write`] to new memory: there is none yet, or others hold it too.
+    /// [`Self::write_chunk`] to new memory: there is none yet, or others hold it too.
     fn write_fresh<S: Source + ?Sized>(
         &mut self,
         slot: usize,
