@@ -8,7 +8,7 @@
 
 use crate::{
     model::Model,
-    sized_buffer::{Chunk, Sink, SizedBuffer, Source, MAX_LEN},
+    sized_buffer::{Sink, SizedBuffer, Source, MAX_LEN},
     sys::{
         fault,
         page::{PageRef, PAGE_SIZE},
@@ -465,19 +465,17 @@ impl One<'_> {
         let end = pos + size.bytes() as u64;
         let mut at = pos;
         for chunk in self.buffer.chunks_in(pos..end) {
-            assert_ne!(chunk.size(), 0);
-            match chunk {
-                Chunk::Data { page, offset, len } => {
-                    let mut bytes = vec![0; len];
-                    assert_eq!(page.read(offset, &mut bytes), len);
-                    assert!(bytes == self.model.read(at, len));
-                    at += len as u64;
+            assert_ne!(chunk.len, 0);
+            let end = at + chunk.len as u64;
+            match chunk.page {
+                Some(page) => {
+                    let mut bytes = vec![0; chunk.len];
+                    assert_eq!(page.read(chunk.offset, &mut bytes), chunk.len);
+                    assert!(bytes == self.model.read(at, chunk.len));
                 }
-                Chunk::Hole { len } => {
-                    assert!(self.model.next_data(at).is_none_or(|next| next >= at + len));
-                    at += len;
-                }
+                None => assert!(self.model.next_data(at).is_none_or(|next| next >= end)),
             }
+            at = end;
         }
         assert_eq!(at, end.min(self.model.len).max(pos));
         false
