@@ -193,6 +193,13 @@ static inline long long put_at(int fd, off_t pos, size_t len, unsigned int seed)
 	return done;
 }
 
+/* The next of a row of numbers below @end that look drawn by chance. */
+static inline int draw(unsigned int *seed, int end)
+{
+	*seed = *seed * 1103515245u + 12345u;
+	return (*seed >> 8) % end;
+}
+
 /* ---- memory ---- */
 
 /* Memory that has never been touched. */
