@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0
+/* poll(2), select(2), epoll(7): when a read or a write would not wait. */
+#include <sys/select.h>
+
+#include "harness.h"
+
+STREAM_FIXTURE(poll)
+
+/* Makes the file latch an error: its second vector cannot be read. */
+static void latch_error(struct __test_metadata *_metadata, int fd)
+{
+	struct iovec iov[2] = {
+		{ .iov_base = "x", .iov_len = 1 },
+		{ .iov_base = nowhere(), .iov_len = 1 },
+	};
+
+	ASSERT_EQ(1, writev(fd, iov, 2));
+}
+
+TEST_F(poll, a_private_stream_is_always_ready_for_both)
+{
+	EXPECT_EQ(POLL_READ | POLL_WRITE, polled(self->fd, POLL_ALL));
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	EXPECT_EQ(POLL_READ | POLL_WRITE, polled(self->fd, POLL_ALL));
+	ASSERT_EQ(100, lseek(self->fd, 0, SEEK_END));
+	EXPECT_EQ(POLL_READ | POLL_WRITE, polled(self->fd, POLL_ALL));
+	ASSERT_EQ(OFFSET_MAX, lseek(self->fd, OFFSET_MAX, SEEK_SET));
+	EXPECT_EQ(POLL_READ | POLL_WRITE, polled(self->fd, POLL_ALL));
+	/* Only what was asked for is told. */
+	EXPECT_EQ(POLLIN, polled(self->fd, POLLIN));
+	EXPECT_EQ(POLLWRNORM, polled(self->fd, POLLWRNORM));
+	EXPECT_EQ(0, polled(self->fd, POLLPRI | POLLRDHUP));
+	EXPECT_EQ(0, polled(self->fd, 0));
+}
+
+TEST_F(poll, a_private_reader_is_ready_and_not_hung_up)
+{
+	int fd = variant->open(O_RDONLY);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(POLL_READ, polled(fd, POLL_ALL));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(poll, a_writer_is_ready_for_writing_alone)
+{
+	int fd = variant->open(O_WRONLY);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(POLL_WRITE, polled(fd, POLL_ALL));
+	ASSERT_EQ(100, put_at(fd, 0, 100, 1));
+	EXPECT_EQ(POLL_WRITE, polled(fd, POLL_ALL));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(poll, o_nonblock_makes_no_difference)
+{
+	int fd = variant->open(O_RDWR | O_NONBLOCK);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(POLL_READ | POLL_WRITE, polled(fd, POLL_ALL));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(poll, a_latched_error_is_pollerr)
+{
+	latch_error(_metadata, self->fd);
+	EXPECT_EQ(POLL_READ | POLL_WRITE | POLLERR, polled(self->fd, POLL_ALL));
+	EXPECT_EQ(POLLERR, polled(self->fd, 0));
+	/* Being told does not clear it. */
+	EXPECT_EQ(EFAULT, ERRNO_OF(fsync(self->fd)));
+	EXPECT_EQ(POLLERR, polled(self->fd, 0));
+}
+
+struct waiter {
+	int fd;
+	short events;
+	atomic_int tid;
+	atomic_int done;
+	int revents;
+};
+
+static void *wait_in_poll(void *arg)
+{
+	struct waiter *waiter = arg;
+	struct pollfd poll_fd = { .fd = waiter->fd, .events = waiter->events };
+
+	waiter->tid = my_tid();
+	waiter->revents = poll(&poll_fd, 1, 10000) == 1 ? poll_fd.revents : -1;
+	waiter->done = 1;
+	return NULL;
+}
+
+TEST_F(poll, a_latched_error_wakes_who_waits)
+{
+	struct waiter waiter = { .fd = self->fd, .events = POLLPRI };
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_poll, &waiter));
+	ASSERT_TRUE(is_set_within(&waiter.tid, 5000));
+	ASSERT_TRUE(sleeps_in(waiter.tid, SYS_poll));
+	EXPECT_EQ(0, waiter.done);
+	latch_error(_metadata, self->fd);
+	EXPECT_TRUE(is_set_within(&waiter.done, 5000));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(POLLERR, waiter.revents);
+}
+
+TEST_F(poll, select_agrees)
+{
+	struct timeval none = {};
+	fd_set in, out, pri;
+
+	FD_ZERO(&in);
+	FD_SET(self->fd, &in);
+	out = pri = in;
+	EXPECT_EQ(2, select(self->fd + 1, &in, &out, &pri, &none));
+	EXPECT_TRUE(FD_ISSET(self->fd, &in));
+	EXPECT_TRUE(FD_ISSET(self->fd, &out));
+	EXPECT_FALSE(FD_ISSET(self->fd, &pri));
+}
+
+static int epoll_with(struct __test_metadata *_metadata, int fd, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.u64 = 0x123456789abcdefULL };
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+	ASSERT_LE(0, epfd);
+	ASSERT_EQ(0, epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event));
+	return epfd;
+}
+
+/* What an epoll instance with one file has to tell within @ms; 0 if nothing. */
+static uint32_t told(int epfd, int ms)
+{
+	struct epoll_event event = {};
+	int count = epoll_wait(epfd, &event, 1, ms);
+
+	return count < 0 ? ~0U : count == 0 ? 0 : event.events;
+}
+
+TEST_F(poll, level_triggered_epoll_tells_again_and_again)
+{
+	int epfd = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(EPOLLIN | EPOLLOUT, told(epfd, 0));
+	}
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, told(epfd, 0));
+	latch_error(_metadata, self->fd);
+	EXPECT_EQ(EPOLLIN | EPOLLOUT | EPOLLERR, told(epfd, 0));
+	close(epfd);
+}
+
+TEST_F(poll, edge_triggered_epoll_tells_of_each_write_once)
+{
+	int epfd = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLET);
+
+	EXPECT_EQ(EPOLLIN, told(epfd, 0));
+	EXPECT_EQ(0, told(epfd, 20));
+	for (int i = 0; i < 5; i++) {
+		ASSERT_EQ(100, put_at(self->fd, 100 * i, 100, 1));
+		EXPECT_EQ(EPOLLIN, told(epfd, 0));
+		EXPECT_EQ(0, told(epfd, 0));
+	}
+	/* Over what is there, too, and with pwritev2 in any of its ways. */
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 2));
+	EXPECT_EQ(EPOLLIN, told(epfd, 0));
+	for (int flag = 0; flag <= RWF_ATOMIC; flag += RWF_ATOMIC) {
+		struct iovec iov = { .iov_base = "xyz", .iov_len = 3 };
+
+		ASSERT_EQ(3, pwritev2(self->fd, &iov, 1, 0, flag));
+		EXPECT_EQ(EPOLLIN, told(epfd, 0));
+		EXPECT_EQ(0, told(epfd, 0));
+	}
+	close(epfd);
+}
+
+TEST_F(poll, edge_triggered_epoll_has_no_edge_without_a_change)
+{
+	int epfd = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLET);
+	char byte;
+
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	EXPECT_EQ(EPOLLIN, told(epfd, 0));
+	EXPECT_EQ(1, pread(self->fd, &byte, 1, 0));
+	EXPECT_EQ(0, pwrite(self->fd, &byte, 0, 0));
+	EXPECT_EQ(EFAULT, ERRNO_OF(pwrite(self->fd, nowhere(), 1, 0)));
+	EXPECT_EQ(EINVAL, ERRNO_OF(pwrite(self->fd, &byte, 1, -1)));
+	EXPECT_EQ(EINVAL, ERRNO_OF(lseek(self->fd, -1, SEEK_SET)));
+	EXPECT_EQ(0, fsync(self->fd));
+	EXPECT_EQ(0, told(epfd, 20));
+	close(epfd);
+}
+
+TEST_F(poll, edge_triggered_epoll_tells_of_an_error)
+{
+	int epfd = epoll_with(_metadata, self->fd, EPOLLET);
+
+	EXPECT_EQ(0, told(epfd, 0));
+	latch_error(_metadata, self->fd);
+	EXPECT_EQ(EPOLLERR, told(epfd, 0));
+	EXPECT_EQ(0, told(epfd, 0));
+	close(epfd);
+}
+
+TEST_F(poll, oneshot_epoll_tells_once_until_it_is_armed_again)
+{
+	int epfd = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLONESHOT);
+	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT };
+
+	EXPECT_EQ(EPOLLIN, told(epfd, 0));
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	EXPECT_EQ(0, told(epfd, 0));
+	EXPECT_EQ(0, epoll_ctl(epfd, EPOLL_CTL_MOD, self->fd, &event));
+	EXPECT_EQ(EPOLLIN, told(epfd, 0));
+	EXPECT_EQ(0, told(epfd, 0));
+	close(epfd);
+}
+
+TEST_F(poll, exclusive_epoll_misses_no_edge)
+{
+	int a = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE);
+	int b = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE);
+
+	EXPECT_EQ(EPOLLIN, told(a, 0));
+	EXPECT_EQ(EPOLLIN, told(b, 0));
+	for (int i = 0; i < 10; i++) {
+		uint32_t by_a, by_b;
+
+		ASSERT_EQ(10, put_at(self->fd, 0, 10, 1));
+		by_a = told(a, 0);
+		by_b = told(b, 0);
+		/* One of the two at least. */
+		EXPECT_EQ(EPOLLIN, by_a | by_b);
+	}
+	close(a);
+	close(b);
+}
+
+TEST_F(poll, epoll_outlives_the_file)
+{
+	int fd = variant->open(O_RDWR), dup_fd, epfd;
+
+	ASSERT_LE(0, fd);
+	epfd = epoll_with(_metadata, fd, EPOLLIN);
+	dup_fd = dup(fd);
+	ASSERT_LE(0, dup_fd);
+	EXPECT_EQ(0, close(fd));
+	/* The file is open still, so it is still told of. */
+	EXPECT_EQ(EPOLLIN, told(epfd, 0));
+	EXPECT_EQ(0, close(dup_fd));
+	EXPECT_EQ(0, told(epfd, 20));
+	/* Its memory has been taken by others by now. */
+	for (int i = 0; i < 100; i++) {
+		fd = variant->open(O_RDWR);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(10, put_at(fd, 0, 10, 1));
+		ASSERT_EQ(0, close(fd));
+	}
+	EXPECT_EQ(0, told(epfd, 0));
+	EXPECT_EQ(0, close(epfd));
+}
+
+TEST_F(poll, epoll_can_be_nested)
+{
+	int inner = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLET);
+	int outer = epoll_with(_metadata, inner, EPOLLIN);
+
+	EXPECT_EQ(EPOLLIN, told(outer, 0));
+	EXPECT_EQ(EPOLLIN, told(inner, 0));
+	EXPECT_EQ(0, told(outer, 20));
+	ASSERT_EQ(10, put_at(self->fd, 0, 10, 1));
+	EXPECT_EQ(EPOLLIN, told(outer, 0));
+	close(outer);
+	close(inner);
+}
+
+struct epoll_race {
+	int epfd;
+	atomic_int over;
+	atomic_int seen;
+};
+
+static void *wait_in_epoll(void *arg)
+{
+	struct epoll_race *race = arg;
+	struct epoll_event events[8];
+
+	pin_to(1);
+	while (!race->over)
+		if (epoll_wait(race->epfd, events, 8, 1) > 0)
+			race->seen++;
+	return NULL;
+}
+
+/* One thread waits while another opens, adds, writes, removes and closes. */
+TEST_F(poll, epoll_races_with_open_and_close)
+{
+	struct epoll_race race = { .epfd = epoll_create1(EPOLL_CLOEXEC) };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
+	long long end = now_ms() + 700;
+	pthread_t thread;
+
+	ASSERT_LE(0, race.epfd);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_epoll, &race));
+	pin_to(0);
+	for (int i = 0; now_ms() < end; i++) {
+		int fd = variant->open(O_RDWR);
+
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, epoll_ctl(race.epfd, EPOLL_CTL_ADD, fd, &event));
+		ASSERT_EQ(1, write(fd, "x", 1));
+		if (i % 2) {
+			ASSERT_EQ(0, epoll_ctl(race.epfd, EPOLL_CTL_DEL, fd, NULL));
+		}
+		ASSERT_EQ(0, close(fd));
+	}
+	race.over = 1;
+	pthread_join(thread, NULL);
+	EXPECT_LT(0, race.seen);
+	close(race.epfd);
+}
+
+TEST_HARNESS_MAIN
