@@ -6,6 +6,7 @@
 //! may have it mapped and change it at any time.
 
 use crate::sys::page::PageRef;
+use kernel::prelude::*;
 
 /// Gives the bytes of a write, in order.
 pub trait Source {
@@ -70,4 +71,40 @@ fn fill(room: &mut &mut [u8], len: usize, put: impl FnOnce(&mut [u8]) -> usize) 
     let filled = room.get_mut(..len).map_or(0, put);
     *room = core::mem::take(room).get_mut(filled..).unwrap_or_default();
     filled
+}
+
+#[kunit_tests(qemufile_sized_buffer_io)]
+mod tests {
+    use super::*;
+    use crate::sys::page::PAGE_SIZE;
+
+    #[test]
+    fn slices_give_and_take_no_more_than_they_have() -> Result {
+        let page = PageRef::alloc_run(0)?.next().ok_or(EINVAL)?;
+        let mut source = &b"migration"[..];
+        assert_eq!(source.copy_to_page(&page, 3, 4), 4);
+        assert_eq!(source.remaining(), 5);
+        assert_eq!(source.copy_to_page(&page, 7, 100), 5);
+        assert_eq!(source.copy_to_page(&page, 12, 1), 0);
+
+        let mut bytes = [0xff; 12];
+        let mut sink = &mut bytes[..];
+        assert_eq!(sink.copy_from_page(&page, 3, 4), 4);
+        assert_eq!(sink.put_zeros(2), 2);
+        assert_eq!(sink.remaining(), 6);
+        assert_eq!(sink.copy_from_page(&page, 7, 5), 5);
+        assert_eq!(sink.put_zeros(2), 1);
+        assert_eq!(sink.copy_from_page(&page, 0, 1), 0);
+        assert_eq!(&bytes, b"migr\0\0ation\0");
+        Ok(())
+    }
+
+    #[test]
+    fn a_copy_ends_with_the_folio() -> Result {
+        let page = PageRef::alloc_run(0)?.next().ok_or(EINVAL)?;
+        let mut source = &[1; 8][..];
+        assert_eq!(source.copy_to_page(&page, PAGE_SIZE - 3, 8), 3);
+        assert_eq!(source.remaining(), 5);
+        Ok(())
+    }
 }

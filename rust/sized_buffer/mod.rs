@@ -115,3 +115,36 @@ impl Default for SizedBuffer {
         Self::new()
     }
 }
+
+#[kunit_tests(qemufile_sized_buffer)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_buffer_holds_nothing() -> Result {
+        let buffer = SizedBuffer::default();
+        assert!(buffer.is_empty());
+        assert_eq!(
+            (buffer.len(), buffer.allocated(), buffer.chunks()),
+            (0, 0, 0)
+        );
+        let buffer = SizedBuffer::with_capacity(0)?;
+        assert_eq!((buffer.len(), buffer.allocated()), (0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_clone_has_the_same_length_and_bytes() -> Result {
+        let buffer = SizedBuffer::from_slice(b"migration")?;
+        let clone = buffer.clone();
+        drop(buffer);
+        assert_eq!(
+            (clone.len(), clone.allocated(), clone.chunks()),
+            (9, PAGE_BYTES, 1)
+        );
+        let mut bytes = [0; 9];
+        assert_eq!(clone.read_at(0, &mut bytes), 9);
+        assert_eq!(&bytes, b"migration");
+        Ok(())
+    }
+}

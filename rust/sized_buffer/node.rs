@@ -14,6 +14,7 @@ use core::ops::{
     AddAssign,
     SubAssign, //
 };
+use kernel::prelude::*;
 
 /// The base-2 logarithm of [`SLOTS`].
 pub(super) const SLOT_BITS: u32 = 6;
@@ -204,5 +205,88 @@ impl LeafMut<'_> {
             pages: u64::from(self.leaf.get(slot).is_some()),
             chunks: begins(slot) + begins(slot + 1),
         }
+    }
+}
+
+#[kunit_tests(qemufile_sized_buffer_node)]
+mod tests {
+    use super::*;
+
+    fn leaf_of(pages: impl Iterator<Item = PageRef>, first: usize) -> Leaf {
+        let mut leaf = Leaf(Slots::new());
+        for (i, page) in pages.enumerate() {
+            *leaf.0.entry(first + i) = Some(page);
+        }
+        leaf
+    }
+
+    #[test]
+    fn a_slot_takes_a_pointer() {
+        assert_eq!(size_of::<Option<PageRef>>(), size_of::<usize>());
+        assert_eq!(size_of::<Option<Shared<Node>>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn a_folio_is_one_chunk() -> Result {
+        let leaf = leaf_of(PageRef::alloc_run(2)?, 4);
+        assert_eq!(leaf.chunk_from(4, SLOTS), 4);
+        assert_eq!(leaf.chunk_from(6, SLOTS), 2);
+        assert_eq!(leaf.chunk_from(4, 3), 3);
+        assert_eq!(leaf.chunk_from(3, SLOTS), 0);
+        assert_eq!(leaf.hole_from(0), 4);
+        assert_eq!(leaf.hole_from(8), SLOTS - 8);
+        assert_eq!((leaf.usage().pages, leaf.usage().chunks), (4, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn pages_of_their_own_are_chunks_of_their_own() -> Result {
+        let pages = PageRef::alloc_run(0)?.chain(PageRef::alloc_run(0)?);
+        let leaf = leaf_of(pages, 62);
+        assert_eq!(leaf.chunk_from(62, SLOTS), 1);
+        assert_eq!((leaf.usage().pages, leaf.usage().chunks), (2, 2));
+        Ok(())
+    }
+
+    #[test]
+    fn a_folio_is_private_until_somebody_has_a_page_of_it() -> Result {
+        let leaf = leaf_of(PageRef::alloc_run(2)?, 8);
+        assert!((8..12).all(|slot| leaf.is_private(slot)));
+        assert!(!leaf.is_private(7));
+        let lent = leaf.get(9).cloned();
+        assert!(!(8..12).any(|slot| leaf.is_private(slot)));
+        drop(lent);
+        assert!(leaf.is_private(8));
+        let clone = leaf.clone();
+        assert!(!leaf.is_private(8));
+        drop(clone);
+        assert!(leaf.is_private(8));
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_in_two_slots_is_not_private() -> Result {
+        let mut leaf = leaf_of(PageRef::alloc_run(1)?, 0);
+        let twice = leaf.get(1).cloned();
+        *leaf.0.entry(2) = twice;
+        assert!(!(0..3).any(|slot| leaf.is_private(slot)));
+        Ok(())
+    }
+
+    #[test]
+    fn figures_follow_every_change() -> Result {
+        let mut leaf = leaf_of(PageRef::alloc_run(2)?, 0);
+        let mut usage = leaf.usage();
+        let mut change = LeafMut {
+            leaf: &mut leaf,
+            usage: &mut usage,
+        };
+        let page = change.replace(1, None);
+        assert_eq!((change.usage.pages, change.usage.chunks), (3, 2));
+        change.replace(1, page);
+        assert_eq!((change.usage.pages, change.usage.chunks), (4, 1));
+        change.replace(3, PageRef::alloc_run(0)?.next());
+        assert_eq!((change.usage.pages, change.usage.chunks), (4, 2));
+        Ok(())
     }
 }

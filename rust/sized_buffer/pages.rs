@@ -4,10 +4,7 @@
 
 use super::{
     node::LeafMut,
-    tree::{
-        Found,
-        Tree, //
-    },
+    tree::Tree,
     SizedBuffer,
     MAX_LEN,
     PAGE_BYTES, //
@@ -61,7 +58,7 @@ impl SizedBuffer {
             return Err(EFBIG);
         }
         let index = pos / PAGE_BYTES;
-        let page = self.tree.own_page(index);
+        let page = self.tree.own_page(index).cloned();
         if page.is_err() {
             self.tree.prune(index);
         }
@@ -95,18 +92,15 @@ impl SizedBuffer {
 }
 
 impl Tree {
-    /// The page `index`.
-    pub(super) fn get(&self, index: u64) -> Option<&PageRef> {
-        match self.find(index) {
-            Found::Leaf(leaf, slot) => leaf.get(slot),
-            Found::Nothing { .. } => None,
-        }
-    }
-
     /// Makes the page `index` this tree's own, if need be a new one of zeros, and returns it.
-    pub(super) fn own_page(&mut self, index: u64) -> Result<PageRef, AllocError> {
+    pub(super) fn own_page(&mut self, index: u64) -> Result<&PageRef, AllocError> {
         let (mut leaf, slot) = self.leaf_mut(index)?;
-        leaf.own_page(slot)
+        if !leaf.leaf.is_private(slot) {
+            let page = leaf.alloc_run(slot, 1)?.next().ok_or(AllocError)?;
+            leaf.fill_gap(&page, slot, 0, PAGE_SIZE);
+            leaf.replace(slot, Some(page));
+        }
+        leaf.leaf.get(slot).ok_or(AllocError)
     }
 
     /// Puts pages of zeros where `range` has none.
@@ -124,17 +118,6 @@ impl Tree {
 }
 
 impl LeafMut<'_> {
-    /// Makes the page in `slot` this leaf's own, if need be a new one of zeros, and returns it.
-    fn own_page(&mut self, slot: usize) -> Result<PageRef, AllocError> {
-        if let Some(page) = self.leaf.get(slot).filter(|_| self.leaf.is_private(slot)) {
-            return Ok(page.clone());
-        }
-        let page = PageRef::alloc_run(0)?.next().ok_or(AllocError)?;
-        self.fill_gap(&page, slot, 0, PAGE_SIZE);
-        self.replace(slot, Some(page.clone()));
-        Ok(page)
-    }
-
     /// Puts a chunk of zeros of at most `pages` pages at `slot`, and returns how many it has.
     fn fill(&mut self, slot: usize, pages: usize) -> Result<usize, AllocError> {
         let run = self.alloc_run(slot, pages)?;
@@ -144,5 +127,76 @@ impl LeafMut<'_> {
             self.replace(slot + i, Some(page));
         }
         Ok(count)
+    }
+}
+
+#[kunit_tests(qemufile_sized_buffer_pages)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_set_aside() -> Result {
+        let mut buffer = SizedBuffer::with_capacity(100 * PAGE_BYTES)?;
+        assert_eq!((buffer.len(), buffer.allocated()), (0, 100 * PAGE_BYTES));
+        buffer.write_at(50 * PAGE_BYTES, b"x")?;
+        assert_eq!(buffer.allocated(), 100 * PAGE_BYTES);
+        let mut byte = [0xff];
+        assert_eq!((buffer.read_at(17, &mut byte), byte), (1, [0]));
+        buffer.reserve(3, 0)?;
+        assert_eq!(buffer.reserve(1, MAX_LEN), Err(EFBIG));
+        assert_eq!(buffer.reserve(u64::MAX, 2), Err(EFBIG));
+        Ok(())
+    }
+
+    #[test]
+    fn a_lent_page_keeps_its_bytes() -> Result {
+        let mut buffer = SizedBuffer::from_slice(b"migration")?;
+        let page = buffer.lend(3).ok_or(EINVAL)?;
+        buffer.write_at(0, b"M")?;
+        buffer.set_len(1)?;
+        let mut bytes = [0; 9];
+        page.read(0, &mut bytes);
+        assert_eq!(&bytes, b"migration");
+        assert!(buffer.lend(PAGE_BYTES).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_to_write_to_is_the_buffers_alone() -> Result {
+        let mut buffer = SizedBuffer::from_slice(b"migration")?;
+        let clone = buffer.clone();
+        let page = buffer.page_for_write(5)?;
+        page.write(0, b"M");
+        let mut byte = [0];
+        assert_eq!((buffer.read_at(0, &mut byte), byte), (1, *b"M"));
+        assert_eq!((clone.read_at(0, &mut byte), byte), (1, *b"m"));
+
+        let hole = buffer.page_for_write(1 << 40)?;
+        assert_eq!((hole.read(0, &mut byte), byte), (1, [0]));
+        assert_eq!(buffer.len(), 9);
+        assert!(buffer.page_for_write(MAX_LEN).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_is_taken_in_without_a_copy() -> Result {
+        let page = PageRef::alloc_run(0)?.next().ok_or(EINVAL)?;
+        page.zero(0, PAGE_SIZE);
+        page.write(0, b"spliced");
+        let mut buffer = SizedBuffer::new();
+        buffer.replace_page(2 * PAGE_BYTES, page)?;
+        assert_eq!(
+            (buffer.len(), buffer.allocated()),
+            (3 * PAGE_BYTES, PAGE_BYTES)
+        );
+        let mut bytes = [0; 7];
+        buffer.read_at(2 * PAGE_BYTES, &mut bytes);
+        assert_eq!(&bytes, b"spliced");
+
+        let page = buffer.lend(2 * PAGE_BYTES).ok_or(EINVAL)?;
+        assert_eq!(buffer.replace_page(1, page.clone()), Err(EINVAL));
+        let last = MAX_LEN / PAGE_BYTES * PAGE_BYTES;
+        assert_eq!(buffer.replace_page(last, page), Err(EFBIG));
+        Ok(())
     }
 }

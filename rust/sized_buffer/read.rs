@@ -11,6 +11,7 @@ use super::{
 };
 use crate::sys::page::PageRef;
 use core::ops::Range;
+use kernel::prelude::*;
 
 /// A piece of a buffer's content: bytes that follow one another in memory, or zeros that have none.
 pub struct Chunk<'a> {
@@ -103,5 +104,69 @@ impl<'a> Iterator for Chunks<'a> {
             offset: (pos % PAGE_BYTES) as usize,
             len,
         })
+    }
+}
+
+#[kunit_tests(qemufile_sized_buffer_read)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_stops_at_the_end() -> Result {
+        let buffer = SizedBuffer::from_slice(b"migration")?;
+        let mut bytes = [0xff; 12];
+        assert_eq!(buffer.read_at(4, &mut bytes), 5);
+        assert_eq!(&bytes[..6], b"ation\xff");
+        assert_eq!(buffer.read_at(9, &mut bytes), 0);
+        assert_eq!(buffer.read_at(u64::MAX, &mut bytes), 0);
+        assert_eq!(buffer.read_at(0, &mut []), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn holes_read_as_zeros() -> Result {
+        let mut buffer = SizedBuffer::new();
+        buffer.write_at(1 << 40, b"x")?;
+        let mut bytes = [0xff; 64];
+        assert_eq!(buffer.read_at(0, &mut bytes), 64);
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        assert_eq!(buffer.read_at((1 << 40) - 63, &mut bytes), 64);
+        assert_eq!(&bytes[62..], b"\0x");
+        Ok(())
+    }
+
+    #[test]
+    fn chunks_cover_a_range_without_a_gap() -> Result {
+        let mut buffer = SizedBuffer::new();
+        buffer.write_at(3 * PAGE_BYTES, b"x")?;
+        buffer.write_at(1 << 40, b"y")?;
+        let mut len = 0;
+        let mut data = 0;
+        for chunk in buffer.chunks_in(1..u64::MAX) {
+            len += chunk.len as u64;
+            data += u64::from(chunk.page.is_some());
+        }
+        assert_eq!(len, buffer.len() - 1);
+        assert_eq!(data, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn a_chunk_begins_where_it_was_asked_for() -> Result {
+        let mut buffer = SizedBuffer::from_slice(b"migration")?;
+        let chunk = buffer.chunk_at(4).ok_or(EINVAL)?;
+        assert_eq!((chunk.offset, chunk.len), (4, 5));
+        let mut bytes = [0; 5];
+        assert_eq!(
+            chunk.page.map(|page| page.read(chunk.offset, &mut bytes)),
+            Some(5)
+        );
+        assert_eq!(&bytes, b"ation");
+        assert!(buffer.chunk_at(9).is_none());
+        buffer.set_len(1 << 40)?;
+        assert!(buffer
+            .chunk_at(PAGE_BYTES)
+            .is_some_and(|chunk| chunk.page.is_none()));
+        Ok(())
     }
 }

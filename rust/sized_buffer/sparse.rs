@@ -7,7 +7,6 @@ use super::{
     MAX_LEN,
     PAGE_BYTES, //
 };
-use crate::sys::page::PageRef;
 use core::ops::Range;
 use kernel::prelude::*;
 
@@ -51,27 +50,31 @@ impl SizedBuffer {
         // Where the first and the last page begin to be cleared, and where that ends.
         let head = range.start..range.end.min(whole.start.saturating_mul(PAGE_BYTES));
         let tail = range.start.max(whole.end * PAGE_BYTES)..range.end;
-        let head_page = self.own_page_of(&head)?;
-        let tail_page = self.own_page_of(&tail)?;
+        self.own_page_of(&head)?;
+        self.own_page_of(&tail)?;
         self.tree.prepare_remove(&whole)?;
 
-        for (part, page) in [(head, head_page), (tail, tail_page)] {
-            if let Some(page) = page {
-                let offset = (part.start % PAGE_BYTES) as usize;
-                page.zero(offset, (part.end - part.start) as usize);
-            }
-        }
+        self.zero(head);
+        self.zero(tail);
         self.tree.remove(whole);
         Ok(())
     }
 
     /// Makes the page, if there is one, that has the bytes in `part` this buffer's own.
-    fn own_page_of(&mut self, part: &Range<u64>) -> Result<Option<PageRef>> {
+    fn own_page_of(&mut self, part: &Range<u64>) -> Result {
         let index = part.start / PAGE_BYTES;
-        if part.is_empty() || self.tree.get(index).is_none() {
-            return Ok(None);
+        if !part.is_empty() && self.tree.get(index).is_some() {
+            self.tree.own_page(index)?;
         }
-        Ok(Some(self.tree.own_page(index)?))
+        Ok(())
+    }
+
+    /// Zeroes the bytes in `part` of a page, if there is one, that is this buffer's own.
+    fn zero(&self, part: Range<u64>) {
+        if let Some(page) = self.tree.get(part.start / PAGE_BYTES) {
+            let len = part.end.saturating_sub(part.start);
+            page.zero((part.start % PAGE_BYTES) as usize, len as usize);
+        }
     }
 
     /// The first position at or after `pos` that is in a page: `SEEK_DATA`.
@@ -93,5 +96,89 @@ impl SizedBuffer {
         let pages = pos / PAGE_BYTES..self.len.div_ceil(PAGE_BYTES);
         let found = self.tree.find_next(pages, data)?;
         Some(pos.max(found * PAGE_BYTES)).filter(|found| *found < self.len)
+    }
+}
+
+#[kunit_tests(qemufile_sized_buffer_sparse)]
+mod tests {
+    use super::*;
+
+    /// Three pages of data, a hole of two, and a page of data.
+    fn holey() -> Result<SizedBuffer> {
+        let mut buffer = SizedBuffer::new();
+        for page in [0, 1, 2, 5] {
+            buffer.write_at(page * PAGE_BYTES, b"x")?;
+        }
+        buffer.set_len(6 * PAGE_BYTES)?;
+        Ok(buffer)
+    }
+
+    #[test]
+    fn growing_is_sparse() -> Result {
+        let mut buffer = SizedBuffer::new();
+        assert_eq!(buffer.set_len(MAX_LEN)?, MAX_LEN);
+        assert_eq!(buffer.allocated(), 0);
+        assert_eq!(buffer.set_len(MAX_LEN + 1), Err(EFBIG));
+        assert_eq!(buffer.len(), MAX_LEN);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_cut_off_does_not_come_back() -> Result {
+        let mut buffer = SizedBuffer::from_slice(b"migration")?;
+        let clone = buffer.clone();
+        buffer.set_len(3)?;
+        buffer.set_len(9)?;
+        let mut bytes = [0xff; 9];
+        buffer.read_at(0, &mut bytes);
+        assert_eq!(&bytes, b"mig\0\0\0\0\0\0");
+        clone.read_at(0, &mut bytes);
+        assert_eq!(&bytes, b"migration");
+        buffer.set_len(0)?;
+        assert_eq!(buffer.allocated(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_hole_frees_whole_pages_and_clears_parts() -> Result {
+        let mut buffer = holey()?;
+        buffer.punch(1..2 * PAGE_BYTES + 1)?;
+        assert_eq!(buffer.allocated(), 3 * PAGE_BYTES);
+        let mut byte = [0xff];
+        assert_eq!((buffer.read_at(0, &mut byte), byte), (1, *b"x"));
+        assert_eq!((buffer.read_at(2 * PAGE_BYTES, &mut byte), byte), (1, [0]));
+        assert_eq!(buffer.len(), 6 * PAGE_BYTES);
+        buffer.punch(0..0)?;
+        buffer.punch(5..u64::MAX)?;
+        assert_eq!(buffer.allocated(), PAGE_BYTES);
+        Ok(())
+    }
+
+    #[test]
+    fn data_and_holes_are_found() -> Result {
+        let buffer = holey()?;
+        assert_eq!(buffer.next_data(0), Some(0));
+        assert_eq!(buffer.next_data(7), Some(7));
+        assert_eq!(buffer.next_hole(7), Some(3 * PAGE_BYTES));
+        assert_eq!(
+            buffer.next_hole(3 * PAGE_BYTES + 1),
+            Some(3 * PAGE_BYTES + 1)
+        );
+        assert_eq!(buffer.next_data(3 * PAGE_BYTES + 1), Some(5 * PAGE_BYTES));
+        assert_eq!(buffer.next_hole(5 * PAGE_BYTES), Some(6 * PAGE_BYTES));
+        assert_eq!(buffer.next_data(6 * PAGE_BYTES), None);
+        assert_eq!(buffer.next_hole(6 * PAGE_BYTES), None);
+        assert_eq!(SizedBuffer::new().next_hole(0), None);
+        Ok(())
+    }
+
+    #[test]
+    fn memory_behind_the_end_is_no_data() -> Result {
+        let mut buffer = SizedBuffer::with_capacity(4 * PAGE_BYTES)?;
+        assert_eq!(buffer.next_data(0), None);
+        buffer.set_len(1)?;
+        assert_eq!(buffer.next_data(0), Some(0));
+        assert_eq!(buffer.next_hole(0), Some(1));
+        Ok(())
     }
 }

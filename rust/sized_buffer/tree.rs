@@ -16,6 +16,7 @@ use super::node::{
     SLOT_BITS, //
 };
 use crate::sys::{
+    page::PageRef,
     sched::cond_resched,
     shared::Shared, //
 };
@@ -79,6 +80,14 @@ impl Tree {
         }
         let until = (index | (span(level + 1) - 1)) + 1;
         Found::Nothing { until }
+    }
+
+    /// The page `index`.
+    pub(super) fn get(&self, index: u64) -> Option<&PageRef> {
+        match self.find(index) {
+            Found::Leaf(leaf, slot) => leaf.get(slot),
+            Found::Nothing { .. } => None,
+        }
     }
 
     /// The first index in `range` that has a page, or that has none.
@@ -272,4 +281,121 @@ const fn span(level: u32) -> u64 {
 /// The slot of a node of this `level` on the way to the page `index`.
 const fn slot(index: u64, level: u32) -> usize {
     (index >> (SLOT_BITS * level)) as usize % SLOTS
+}
+
+#[kunit_tests(qemufile_sized_buffer_tree)]
+mod tests {
+    use super::*;
+
+    /// The largest page index of a buffer of the greatest length.
+    const LAST: u64 = super::super::MAX_LEN / super::super::PAGE_BYTES;
+
+    fn put(tree: &mut Tree, index: u64) -> Result {
+        let page = PageRef::alloc_run(0)?.next();
+        let (mut leaf, slot) = tree.leaf_mut(index)?;
+        leaf.replace(slot, page);
+        Ok(())
+    }
+
+    #[test]
+    fn finds_what_was_put_and_nothing_else() -> Result {
+        let mut tree = Tree::new();
+        let there = [0, 1, 63, 64, 4095, 4096, 1 << 20, 1 << 40, LAST];
+        for index in there {
+            put(&mut tree, index)?;
+        }
+        for index in there {
+            assert!(tree.get(index).is_some());
+        }
+        for index in [
+            2,
+            62,
+            65,
+            4094,
+            4097,
+            (1 << 20) - 1,
+            (1 << 40) + 1,
+            LAST - 1,
+        ] {
+            assert!(tree.get(index).is_none());
+        }
+        assert_eq!(tree.usage().pages, 9);
+        Ok(())
+    }
+
+    #[test]
+    fn growing_moves_nothing() -> Result {
+        let mut tree = Tree::new();
+        put(&mut tree, 0)?;
+        let before = core::ptr::from_ref(tree.get(0).ok_or(EINVAL)?);
+        put(&mut tree, LAST)?;
+        let after = core::ptr::from_ref(tree.get(0).ok_or(EINVAL)?);
+        assert!(core::ptr::eq(before, after));
+        Ok(())
+    }
+
+    #[test]
+    fn finds_the_next_page_and_the_next_hole() -> Result {
+        let mut tree = Tree::new();
+        assert_eq!(tree.find_next(0..LAST, true), None);
+        assert_eq!(tree.find_next(7..LAST, false), Some(7));
+        for index in 60..70 {
+            put(&mut tree, index)?;
+        }
+        put(&mut tree, 1 << 30)?;
+        assert_eq!(tree.find_next(0..LAST, true), Some(60));
+        assert_eq!(tree.find_next(63..LAST, true), Some(63));
+        assert_eq!(tree.find_next(70..LAST, true), Some(1 << 30));
+        assert_eq!(tree.find_next(70..1 << 30, true), None);
+        assert_eq!(tree.find_next(60..LAST, false), Some(70));
+        assert_eq!(tree.find_next(60..70, false), None);
+        Ok(())
+    }
+
+    #[test]
+    fn taking_out_leaves_no_nodes_behind() -> Result {
+        let mut tree = Tree::new();
+        for index in [5, 70, 1 << 30] {
+            put(&mut tree, index)?;
+        }
+        tree.prepare_remove(&(71..u64::MAX))?;
+        tree.remove(71..u64::MAX);
+        assert_eq!((tree.level, tree.usage().pages), (1, 2));
+        tree.remove(6..71);
+        assert_eq!((tree.level, tree.usage().pages), (0, 1));
+        tree.remove(0..6);
+        assert!(tree.root.is_none());
+        assert_eq!(tree.usage().pages, 0);
+        tree.remove(0..u64::MAX);
+        Ok(())
+    }
+
+    #[test]
+    fn pruning_takes_out_what_is_empty_only() -> Result {
+        let mut tree = Tree::new();
+        put(&mut tree, 1)?;
+        tree.leaf_mut(1 << 30)?;
+        tree.prune(1);
+        assert!(tree.level > 0);
+        tree.prune(1 << 30);
+        assert_eq!(tree.level, 0);
+        assert!(tree.get(1).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn a_clone_shares_until_one_side_changes() -> Result {
+        let mut tree = Tree::new();
+        put(&mut tree, 3)?;
+        put(&mut tree, 3 << 20)?;
+        let clone = tree.clone();
+        tree.remove(0..4);
+        assert!(tree.get(3).is_some());
+        tree.prepare_remove(&(0..4))?;
+        tree.remove(0..4);
+        assert!(tree.get(3).is_none());
+        assert!(clone.get(3).is_some());
+        assert_eq!((tree.usage().pages, clone.usage().pages), (1, 2));
+        Ok(())
+    }
 }

@@ -5,7 +5,8 @@
 use super::{
     node::{
         LeafMut,
-        SLOTS, //
+        SLOTS,
+        SLOT_BITS, //
     },
     SizedBuffer,
     Source,
@@ -27,9 +28,10 @@ use kernel::{
 };
 
 /// The base-2 logarithm of the most pages that are allocated at once.
-///
-/// Such a run must fit into a leaf.
 const MAX_ORDER: u32 = 4;
+
+// Such a run has to fit into a leaf.
+const _: () = assert!(MAX_ORDER <= SLOT_BITS);
 
 /// The bytes below one leaf.
 const LEAF_SIZE: usize = SLOTS * PAGE_SIZE;
@@ -203,5 +205,108 @@ impl LeafMut<'_> {
                 None => page.zero(offset, len),
             };
         }
+    }
+}
+
+#[kunit_tests(qemufile_sized_buffer_write)]
+mod tests {
+    use super::*;
+
+    const PAGES: [u8; 20 * PAGE_SIZE] = [7; 20 * PAGE_SIZE];
+
+    fn byte_at(buffer: &SizedBuffer, pos: u64) -> Option<u8> {
+        let mut byte = [0xff];
+        (buffer.read_at(pos, &mut byte) == 1).then_some(byte[0])
+    }
+
+    #[test]
+    fn writing_nothing_does_nothing() -> Result {
+        let mut buffer = SizedBuffer::new();
+        assert_eq!(buffer.write_at(5, &[])?, 0);
+        assert_eq!(buffer.write_at(u64::MAX, &[])?, 0);
+        assert_eq!((buffer.len(), buffer.allocated()), (0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_long_write_takes_long_chunks() -> Result {
+        let mut buffer = SizedBuffer::new();
+        buffer.write_at(0, &PAGES)?;
+        assert_eq!(buffer.allocated(), PAGES.len() as u64);
+        assert!(buffer.chunks() < 20);
+        buffer.write_at(PAGE_BYTES - 1, &[1, 2])?;
+        assert_eq!(buffer.allocated(), PAGES.len() as u64);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_write_leaves_of_a_page_is_zero() -> Result {
+        let mut buffer = SizedBuffer::new();
+        buffer.write_at(PAGE_BYTES + 10, &[1])?;
+        buffer.set_len(4 * PAGE_BYTES)?;
+        let zero = |pos| byte_at(&buffer, pos) == Some(0);
+        assert!((PAGE_BYTES..PAGE_BYTES + 10).all(zero));
+        assert!((PAGE_BYTES + 11..2 * PAGE_BYTES).all(zero));
+        assert_eq!(byte_at(&buffer, PAGE_BYTES + 10), Some(1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_write_leaves_a_clone_as_it_was() -> Result {
+        let mut buffer = SizedBuffer::from_slice(&PAGES)?;
+        let clone = buffer.clone();
+        buffer.write_at(PAGE_BYTES - 1, &[1, 2])?;
+        assert_eq!(byte_at(&clone, PAGE_BYTES - 1), Some(7));
+        assert_eq!(byte_at(&clone, PAGE_BYTES), Some(7));
+        assert_eq!(byte_at(&buffer, PAGE_BYTES - 2), Some(7));
+        assert_eq!(byte_at(&buffer, PAGE_BYTES - 1), Some(1));
+        assert_eq!(byte_at(&buffer, PAGE_BYTES), Some(2));
+        assert_eq!(byte_at(&buffer, PAGE_BYTES + 1), Some(7));
+        Ok(())
+    }
+
+    #[test]
+    fn a_write_past_the_largest_length_stops_there() -> Result {
+        let mut buffer = SizedBuffer::new();
+        let mut source = &[1, 2, 3][..];
+        let (done, outcome) = buffer.write_from(MAX_LEN - 2, &mut source);
+        assert_eq!((done, outcome), (2, Err(EFBIG)));
+        assert_eq!(source.len(), 1);
+        assert_eq!(buffer.len(), MAX_LEN);
+        assert_eq!(buffer.write_at(MAX_LEN, &[1]), Err(EFBIG));
+        assert_eq!(buffer.write_at(u64::MAX, &[1]), Err(EFBIG));
+        Ok(())
+    }
+
+    /// A source that fails half way.
+    struct Half<'a>(&'a [u8], usize);
+
+    impl Source for Half<'_> {
+        fn remaining(&self) -> usize {
+            self.0.remaining()
+        }
+
+        fn copy_to_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
+            let moved = self.0.copy_to_page(page, offset, len.min(self.1));
+            self.1 -= moved;
+            moved
+        }
+    }
+
+    #[test]
+    fn a_source_that_fails_leaves_what_it_gave() -> Result {
+        let mut buffer = SizedBuffer::new();
+        let good = 2 * PAGE_SIZE + 5;
+        let (done, outcome) = buffer.write_from(0, &mut Half(&PAGES, good));
+        assert_eq!((done, outcome), (good, Err(EFAULT)));
+        assert_eq!(buffer.len(), good as u64);
+        assert_eq!(buffer.allocated(), 3 * PAGE_BYTES);
+        buffer.set_len(4 * PAGE_BYTES)?;
+        assert_eq!(byte_at(&buffer, good as u64), Some(0));
+
+        let (done, outcome) = buffer.write_from(1 << 40, &mut Half(&PAGES, 0));
+        assert_eq!((done, outcome), (0, Err(EFAULT)));
+        assert_eq!(buffer.len(), 4 * PAGE_BYTES);
+        Ok(())
     }
 }
