@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/qemufile`: each open file is a handle on a stream of its own.
+//! What an open file can do: one short method an operation, and nothing but delegation.
 
 use crate::{
     handle::Handle,
-    stream::Stream,
+    ioctl,
+    stream::{
+        Access,
+        Stream, //
+    },
     sys::{
-        file::Whence,
+        file::{
+            FileExt,
+            Whence, //
+        },
         file_operations::FileOperations,
         poll::{
             Events,
@@ -14,6 +21,7 @@ use crate::{
         },
     },
 };
+use core::marker::PhantomData;
 use kernel::{
     fs::{
         File,
@@ -26,15 +34,34 @@ use kernel::{
     prelude::*, //
 };
 
-/// The operations of the character device.
+/// What a file is opened on: all that the device and the regular files differ in.
+pub(crate) trait Opener {
+    /// Makes the handle of a file that is being opened.
+    fn open(file: &File) -> Result<KBox<Handle>>;
+}
+
+/// `/dev/qemufile`: each open file is a handle on a new stream.
 pub(crate) struct Device;
 
+impl Opener for Device {
+    fn open(file: &File) -> Result<KBox<Handle>> {
+        let access = Access {
+            read: file.is_readable(),
+            write: file.is_writable(),
+        };
+        Handle::new(Stream::new()?, access, None)
+    }
+}
+
+/// An open file, whatever it was opened on.
+pub(crate) struct OpenFile<O: Opener>(PhantomData<O>);
+
 #[vtable]
-impl FileOperations for Device {
+impl<O: Opener> FileOperations for OpenFile<O> {
     type Ptr = KBox<Handle>;
 
     fn open(file: &File) -> Result<KBox<Handle>> {
-        Handle::new(Stream::new()?, file)
+        O::open(file)
     }
 
     fn flush(handle: &Handle, _file: &File) -> Result {
@@ -55,6 +82,10 @@ impl FileOperations for Device {
 
     fn poll(handle: &Handle, file: &File, table: &PollTable<'_>) -> Events {
         handle.poll(file, table)
+    }
+
+    fn ioctl(handle: &Handle, file: &File, cmd: u32, arg: usize) -> Result<u32> {
+        ioctl::dispatch(handle, file, cmd, arg)
     }
 
     fn fsync(handle: &Handle, _file: &File) -> Result {

@@ -5,20 +5,32 @@
 //! This file wires the module together and has no logic. From top to bottom, each layer using
 //! only what stands below it:
 //!
-//! - [`device`]: the character device's operations, one line each;
+//! - [`device`]: an open file's operations, one line each, and [`stream_file`], the regular file
+//!   of a stream;
+//! - [`ioctl`]: the ABI of `include/uapi/linux/qemufile.h`;
 //! - [`handle`]: what an open file adds to a stream;
 //! - [`stream`]: blocking, waking, who is live;
 //! - [`sized_buffer`]: the bytes;
 //! - [`sys`]: what the `kernel` crate lacks, and all the `unsafe` there is.
 
+#[forbid(unsafe_code)]
 mod device;
+#[forbid(unsafe_code)]
 mod handle;
 #[forbid(unsafe_code)]
+mod ioctl;
+#[forbid(unsafe_code)]
 pub mod sized_buffer;
+#[forbid(unsafe_code)]
 mod stream;
+#[forbid(unsafe_code)]
+mod stream_file;
 pub mod sys;
 
-use device::Device;
+use device::{
+    Device,
+    OpenFile, //
+};
 use kernel::prelude::*;
 use sys::misc_device::Registration;
 
@@ -34,7 +46,7 @@ module! {
 #[pin_data]
 struct QemuFileModule {
     #[pin]
-    _device: Registration<Device>,
+    _device: Registration<OpenFile<Device>>,
 }
 
 impl kernel::InPlaceModule for QemuFileModule {

@@ -18,4 +18,4 @@ use kernel::{
     ffi, //
 };
 
-include!(env!("QEMUFILE_BINDINGS"));
+include!(env!("QEMUFILE_HELPERS"));

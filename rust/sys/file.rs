@@ -57,6 +57,9 @@ pub(crate) trait FileExt {
     /// The file's position, in bytes. It may be changing just now.
     fn position(&self) -> i64;
 
+    /// Sets the position of a file that nobody else has yet.
+    fn start_at(&self, position: i64);
+
     /// Moves the position as `generic_file_llseek()` does in a file of `len` bytes, and returns
     /// the new one.
     ///
@@ -84,6 +87,12 @@ impl FileExt for File {
     fn position(&self) -> i64 {
         // SAFETY: The field is valid; a volatile read of an aligned `loff_t` is C's READ_ONCE().
         unsafe { core::ptr::addr_of!((*self.as_ptr()).f_pos).read_volatile() }
+    }
+
+    fn start_at(&self, position: i64) {
+        // SAFETY: The field is valid. Should anybody have the file all the same, the position is
+        // one number or the other.
+        unsafe { core::ptr::addr_of_mut!((*self.as_ptr()).f_pos).write_volatile(position) };
     }
 
     fn seek(&self, offset: i64, whence: Whence, len: i64) -> Result<i64> {
@@ -116,6 +125,40 @@ impl FileExt for File {
             bindings::generic_write_check_limits(self.as_ptr(), position, &mut allowed)
         })?;
         Ok(usize::try_from(allowed)?)
+    }
+}
+
+/// The position of an open file, which nobody else moves meanwhile.
+///
+/// The VFS takes the same lock for `read(2)`, `write(2)` and `lseek(2)`, but not for `ioctl(2)`.
+pub(crate) struct PositionGuard<'a> {
+    file: &'a File,
+}
+
+impl<'a> PositionGuard<'a> {
+    /// Waits until no other call uses the file's position.
+    pub(crate) fn lock(file: &'a File) -> Self {
+        // SAFETY: The file is valid, and has a position lock: `FMODE_ATOMIC_POS` is set for every
+        // file of this module when it is opened.
+        unsafe { helpers::qemufile_lock_position(file.as_ptr()) };
+        Self { file }
+    }
+
+    /// The position, in bytes.
+    pub(crate) fn get(&self) -> i64 {
+        self.file.position()
+    }
+
+    /// Moves the position, to a byte of the file.
+    pub(crate) fn set(&mut self, position: i64) {
+        self.file.start_at(position);
+    }
+}
+
+impl Drop for PositionGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: Locked in `lock`.
+        unsafe { helpers::qemufile_unlock_position(self.file.as_ptr()) };
     }
 }
 

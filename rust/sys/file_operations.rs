@@ -24,6 +24,9 @@ use kernel::{
     error::VTABLE_DEFAULT_ERROR,
     ffi::{
         c_int,
+        c_long,
+        c_uint,
+        c_ulong,
         c_void, //
     },
     fs::{
@@ -96,6 +99,18 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Does what `cmd` says; `arg` is an address in user memory, of 32-bit callers, too.
+    ///
+    /// The numbers are the same for both, and so are the layouts of what `arg` points at.
+    fn ioctl(
+        _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _cmd: u32,
+        _arg: usize,
+    ) -> Result<u32> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Makes what was written last; reports what could not be.
     fn fsync(_this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, _file: &File) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -145,16 +160,27 @@ impl<T: FileOperations> Vtable<T> {
         match T::open(unsafe { File::from_raw_file(file) }) {
             Ok(ptr) => {
                 // SAFETY: During `open` the fields of the file are ours to set.
-                unsafe {
-                    (*file).private_data = ptr.into_foreign();
-                    (*file).f_mode |= helpers::QEMUFILE_FMODE_ATOMIC_POS
-                        | helpers::QEMUFILE_FMODE_NOWAIT
-                        | helpers::QEMUFILE_FMODE_CAN_ODIRECT
-                        | helpers::QEMUFILE_FMODE_CAN_ATOMIC_WRITE;
-                }
+                unsafe { Self::init_file(file, ptr) };
                 0
             }
             Err(err) => err.to_errno(),
+        }
+    }
+
+    /// Gives a new file its state.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else may be using `file`, and its operations must be this table.
+    pub(super) unsafe fn init_file(file: *mut bindings::file, ptr: T::Ptr) {
+        // SAFETY: By the caller's promise.
+        unsafe {
+            (*file).private_data = ptr.into_foreign();
+            (*file).f_mode |= helpers::QEMUFILE_FMODE_SEEKABLE
+                | helpers::QEMUFILE_FMODE_ATOMIC_POS
+                | helpers::QEMUFILE_FMODE_NOWAIT
+                | helpers::QEMUFILE_FMODE_CAN_ODIRECT
+                | helpers::QEMUFILE_FMODE_CAN_ATOMIC_WRITE;
         }
     }
 
@@ -234,6 +260,16 @@ impl<T: FileOperations> Vtable<T> {
     /// # Safety
     ///
     /// `file` is open through this table.
+    unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
+        // SAFETY: By the caller's promise.
+        let (this, file) = unsafe { (state::<T>(file), File::from_raw_file(file)) };
+        // A descriptor number fits in an int.
+        count(T::ioctl(this, file, cmd, arg).and_then(|value| Ok(usize::try_from(value)?)))
+    }
+
+    /// # Safety
+    ///
+    /// `file` is open through this table.
     unsafe extern "C" fn fsync(
         file: *mut bindings::file,
         _start: i64,
@@ -254,6 +290,9 @@ impl<T: FileOperations> Vtable<T> {
         write_iter: if T::HAS_WRITE_ITER { Some(Self::write_iter) } else { None },
         llseek: if T::HAS_LLSEEK { Some(Self::llseek) } else { None },
         poll: if T::HAS_POLL { Some(Self::poll) } else { None },
+        unlocked_ioctl: if T::HAS_IOCTL { Some(Self::ioctl) } else { None },
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: if T::HAS_IOCTL { bindings::compat_ptr_ioctl } else { None },
         fsync: if T::HAS_FSYNC { Some(Self::fsync) } else { None },
         ..pin_init::zeroed()
     };

@@ -10,13 +10,19 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/poll.h>
+#include <linux/pseudo_fs.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/uio.h>
 
+/* statfs() of a handle: "QEMF" */
+#define QEMUFILE_SUPER_MAGIC 0x51454d46
+
 /* include/linux/fs.h: what an open file can do. */
 static const fmode_t QEMUFILE_FMODE_READ __maybe_unused = FMODE_READ;
 static const fmode_t QEMUFILE_FMODE_WRITE __maybe_unused = FMODE_WRITE;
+static const fmode_t QEMUFILE_FMODE_SEEKABLE __maybe_unused =
+	FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
 static const fmode_t QEMUFILE_FMODE_ATOMIC_POS __maybe_unused = FMODE_ATOMIC_POS;
 static const fmode_t QEMUFILE_FMODE_NOWAIT __maybe_unused = FMODE_NOWAIT;
 static const fmode_t QEMUFILE_FMODE_CAN_ODIRECT __maybe_unused = FMODE_CAN_ODIRECT;
@@ -162,4 +168,52 @@ void qemufile_cond_resched(void)
 bool qemufile_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+/* include/linux/fs.h */
+
+void qemufile_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+void qemufile_lock_position(struct file *file)
+{
+	mutex_lock(&file->f_pos_lock);
+}
+
+void qemufile_unlock_position(struct file *file)
+{
+	mutex_unlock(&file->f_pos_lock);
+}
+
+bool qemufile_inode_is_new(struct inode *inode)
+{
+	return inode_state_read_once(inode) & I_NEW;
+}
+
+/*
+ * A regular file that no name leads to. Who may do what with it is settled
+ * when its descriptors are handed out, not by security labels.
+ */
+void qemufile_init_regular_inode(struct inode *inode, umode_t mode)
+{
+	inode->i_mode = S_IFREG | mode;
+	inode->i_uid = current_fsuid();
+	inode->i_gid = current_fsgid();
+	inode->i_flags |= S_PRIVATE;
+	clear_nlink(inode);
+	simple_inode_init_ts(inode);
+}
+
+/* include/linux/pseudo_fs.h */
+
+int qemufile_init_pseudo(struct fs_context *fc, const struct super_operations *ops)
+{
+	struct pseudo_fs_context *ctx = init_pseudo(fc, QEMUFILE_SUPER_MAGIC);
+
+	if (!ctx)
+		return -ENOMEM;
+	ctx->ops = ops;
+	return 0;
 }

@@ -5,6 +5,7 @@
 //! This is the only directory with `unsafe`. Each file is a small safe abstraction over one C
 //! header, shaped as it could stand in the `kernel` crate; everything above is safe Rust.
 
+pub(crate) mod abi;
 mod bindings;
 pub(crate) mod file;
 pub(crate) mod file_operations;
@@ -12,5 +13,6 @@ pub(crate) mod iov;
 pub(crate) mod misc_device;
 pub mod page;
 pub(crate) mod poll;
+pub(crate) mod pseudo_fs;
 pub(crate) mod sched;
 pub(crate) mod shared;

@@ -76,8 +76,9 @@ struct qemufile_length {
 
 /**
  * struct qemufile_extent - a run of data, or of nothing
- * @start: in: a position; out: where the run that holds it starts, in bytes
- * @length: out: the run's length, in bytes; 0 at the stream's end and past it
+ * @start: a position, in bytes
+ * @length: out: how many bytes from there on are of one kind; 0 at the
+ *          stream's end and past it
  * @kind: out: QEMUFILE_EXTENT_*
  * @flags: 0
  */

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An open file's view of a stream: its access, its position, its latched error.
+//!
+//! The rules are POSIX's for `read(2)` and `write(2)`; what `qemu-file.c` adds to them is the
+//! error that stays.
+
+mod error;
+mod write;
+
+use self::error::LatchedError;
+use crate::{
+    stream::{
+        Access,
+        Seat,
+        Stream, //
+    },
+    sys::{
+        file::{
+            FileExt,
+            KiocbExt,
+            Whence, //
+        },
+        iov::DestIter,
+        poll::{
+            Events,
+            PollTable, //
+        },
+        pseudo_fs::InodeRef,
+    },
+};
+use kernel::{
+    fs::{
+        file::flags::O_APPEND,
+        File,
+        Kiocb, //
+    },
+    iov::IovIterDest,
+    prelude::*,
+    sync::Arc,
+    types::ForeignOwnable, //
+};
+
+/// An open file on a stream.
+pub(crate) struct Handle {
+    stream: Arc<Stream>,
+    seat: Seat,
+    error: LatchedError,
+}
+
+impl Handle {
+    /// Makes a handle on `stream`; `inode` is that of the file if that is a regular one.
+    ///
+    /// `ENOMEM` if there is no memory for it.
+    pub(crate) fn new(
+        stream: Arc<Stream>,
+        access: Access,
+        inode: Option<InodeRef>,
+    ) -> Result<KBox<Self>> {
+        let handle = KBox::new_uninit(GFP_KERNEL_ACCOUNT)?;
+        let seat = stream.attach(access, inode)?;
+        Ok(handle.write(Self {
+            stream,
+            seat,
+            error: LatchedError::new(),
+        }))
+    }
+
+    /// The stream.
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// What the stream is open for.
+    pub(crate) fn access(&self) -> Access {
+        self.seat.access()
+    }
+
+    /// The latched error.
+    pub(crate) fn error(&self) -> Result {
+        self.error.get()
+    }
+
+    /// Latches `err`, for a call after which bytes are missing that the caller meant to be there.
+    pub(crate) fn latch(&self, err: Error) {
+        if self.error.set(err) {
+            self.stream.wake(Events::ERR);
+        }
+    }
+
+    /// Forgets the latched error.
+    pub(crate) fn clear_error(&self) {
+        self.error.clear();
+    }
+
+    /// `read(2)` and its kin: short only at the end of the stream or before a fault.
+    pub(crate) fn read<T: ForeignOwnable>(
+        &self,
+        mut kiocb: Kiocb<'_, T>,
+        dst: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        let pos = u64::try_from(kiocb.ki_pos())?;
+        let progress = self.stream.read(
+            &self.seat,
+            pos,
+            &mut DestIter::new(dst),
+            kiocb.is_nonblocking(),
+        );
+        advance(&mut kiocb, progress.bytes)?;
+        progress.into_result()
+    }
+
+    /// `lseek(2)`. `EINVAL` for a position that is negative or not representable, `ENXIO` where
+    /// there is no data or hole to be found.
+    pub(crate) fn seek(&self, file: &File, offset: i64, whence: Whence) -> Result<i64> {
+        let from = u64::try_from(offset).map_err(|_| ENXIO);
+        let offset = match whence {
+            Whence::Position(_) => offset,
+            Whence::Data => self.stream.next_data(from?)?.try_into()?,
+            Whence::Hole => self.stream.next_hole(from?)?.try_into()?,
+        };
+        let pos = file.seek(offset, whence, self.stream.len().try_into()?)?;
+        self.stream.moved(&self.seat, u64::try_from(pos)?);
+        Ok(pos)
+    }
+
+    /// `poll(2)`.
+    pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
+        self.stream.polled().register(file, table);
+        let pos = u64::try_from(file.position()).unwrap_or(u64::MAX);
+        let append = file.flags() & O_APPEND != 0;
+        self.stream.ready(self.access(), pos, append) | Events::ERR.when(self.error().is_err())
+    }
+
+    /// `fsync(2)`: everything is where it will be as soon as it is written; what could not be
+    /// written is told once.
+    pub(crate) fn sync(&self) -> Result {
+        self.error.tell()
+    }
+
+    /// `close(2)` of one of the file's descriptors.
+    pub(crate) fn flush(&self) -> Result {
+        self.error.get()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stream.detach(&self.seat);
+    }
+}
+
+/// Moves the position of a call by what it has done.
+fn advance<T: ForeignOwnable>(kiocb: &mut Kiocb<'_, T>, bytes: usize) -> Result {
+    let pos = kiocb.ki_pos_mut();
+    *pos = pos.saturating_add(i64::try_from(bytes)?);
+    Ok(())
+}

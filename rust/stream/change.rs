@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changing a stream other than by writing to it.
+
+use super::{
+    Inner,
+    Properties,
+    Stream,
+    Writer, //
+};
+use crate::sys::poll::Events;
+use core::ops::Range;
+use kernel::{
+    prelude::*,
+    sync::{
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        Arc, //
+    },
+};
+
+/// A run of bytes that are all data, or all a hole.
+pub(crate) struct Extent {
+    /// In bytes; 0 at the end of the stream and past it.
+    pub(crate) len: u64,
+    pub(crate) is_data: bool,
+}
+
+impl Stream {
+    /// Tells everybody who waits for bytes that there may be some.
+    pub(super) fn notify_readers(&self) {
+        self.more.notify_all();
+        self.wake(Events::IN);
+    }
+
+    /// Tells everybody, after something else than the bytes has changed.
+    fn notify_all(&self) {
+        self.more.notify_all();
+        self.room.notify_all();
+        self.wake(Events::IN | Events::OUT | Events::HUP | Events::RDHUP);
+    }
+
+    /// Frees what all readers have passed, and tells the writers that there is room.
+    pub(super) fn drain(&self, mut inner: Guard<'_, Inner, MutexBackend>) {
+        if inner.drain() {
+            drop(inner);
+            self.room.notify_all();
+            self.wake(Events::OUT);
+        }
+    }
+
+    /// Makes another stream with the same bytes, which the two share until one is written to.
+    ///
+    /// It has the limit of this one, but not its properties. Takes O(1) time and memory: `ENOMEM`
+    /// if there is none.
+    pub(crate) fn try_clone(&self) -> Result<Arc<Self>> {
+        let (buffer, drained, limit) = {
+            let inner = self.inner.lock();
+            (inner.buffer.clone(), inner.drained, inner.limit)
+        };
+        Self::with(buffer, drained, limit)
+    }
+
+    /// The run of data, or of nothing, from `pos` on.
+    pub(crate) fn extent(&self, pos: u64) -> Extent {
+        let inner = self.inner.lock();
+        let end = inner.buffer.len();
+        let is_data = inner.buffer.next_data(pos) == Some(pos);
+        let next = if is_data {
+            inner.buffer.next_hole(pos)
+        } else {
+            inner.buffer.next_data(pos)
+        };
+        Extent {
+            len: next.unwrap_or(end).saturating_sub(pos),
+            is_data,
+        }
+    }
+
+    /// Sets the most bytes that the stream may hold. If it holds more, it keeps them.
+    pub(crate) fn set_limit(&self, limit: Option<u64>) {
+        self.inner.lock().limit = limit;
+        self.notify_all();
+    }
+
+    /// Adds to the stream's properties.
+    pub(crate) fn add_properties(&self, add: Properties) {
+        {
+            let mut inner = self.inner.lock();
+            inner.properties.append_only |= add.append_only;
+            inner.properties.sealed |= add.sealed;
+            inner.properties.drain |= add.drain;
+            inner.drain();
+        }
+        self.notify_all();
+    }
+}
+
+impl Writer<'_> {
+    /// Sets the stream's length, and returns what it is then.
+    ///
+    /// `EPERM` if the stream is sealed, or only appended to and would shrink; `ENOSPC` beyond the
+    /// limit; `ENXIO` for a length that has been drained; `EFBIG`, `ENOMEM`.
+    pub(crate) fn set_len(&self, len: u64) -> Result<u64> {
+        let reached = {
+            let mut inner = self.stream.inner.lock();
+            let shrinks = len < inner.buffer.len();
+            if inner.properties.sealed || (inner.properties.append_only && shrinks) {
+                return Err(EPERM);
+            }
+            if len < inner.drained {
+                return Err(ENXIO);
+            }
+            if !shrinks && inner.ceiling().is_some_and(|ceiling| len > ceiling) {
+                return Err(ENOSPC);
+            }
+            let reached = inner.buffer.set_len(len)?;
+            inner.publish_len();
+            reached
+        };
+        self.stream.notify_all();
+        Ok(reached)
+    }
+
+    /// Makes a hole of a part of the stream.
+    ///
+    /// `EPERM` if the stream is sealed or only appended to; `ENOMEM`.
+    pub(crate) fn punch(&self, range: Range<u64>) -> Result {
+        let mut inner = self.stream.inner.lock();
+        if inner.properties.sealed || inner.properties.append_only {
+            return Err(EPERM);
+        }
+        let end = range.end.min(inner.buffer.len());
+        inner.buffer.punch(range.start.min(end)..end)
+    }
+}

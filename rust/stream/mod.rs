@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A migration stream: the bytes, who has it open for what, and who waits for whom.
+//!
+//! # Lock order
+//!
+//! 1. `inode->i_rwsem`, which the VFS holds when it truncates a file by name or descriptor, and
+//!    `file->f_pos_lock`, which it holds over a `read`, `write` or `lseek` of a file.
+//! 2. [`Stream::writing`]: one change at a time, from its first byte to the last. It is what
+//!    `i_rwsem` is to the writers of a regular file. User memory may be faulted in under it.
+//! 3. `mm->mmap_lock`, which a page fault holds, also one on a mapping of the stream itself.
+//! 4. [`Stream::inner`]: the bytes and the counts. Nothing faults under it: user memory is copied
+//!    with faults disabled, and brought in after the lock is dropped.
+//! 5. The locks of the wait queues.
+
+mod change;
+mod read;
+mod write;
+
+pub(crate) use self::write::Writer;
+
+use crate::{
+    sized_buffer::SizedBuffer,
+    sys::{
+        page::PAGE_SIZE,
+        poll::{
+            new_poll_queue,
+            Events,
+            PollQueue, //
+        },
+        pseudo_fs::InodeRef,
+    },
+};
+use kernel::{
+    new_condvar,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        CondVar,
+        Mutex, //
+    },
+};
+
+/// The size of a page in the type of positions.
+const PAGE_BYTES: u64 = PAGE_SIZE as u64;
+
+/// How many bytes are copied before the lock is offered to others.
+const SLICE: usize = 1 << 20;
+
+/// The number of the next stream. The number 1 is that of the root directory.
+static NEXT_NUMBER: Atomic<i64> = Atomic::new(2);
+
+/// What a handle has the stream open for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Access {
+    /// Whether this is no more than `granted`.
+    pub(crate) fn is_within(self, granted: Access) -> bool {
+        (granted.read || !self.read) && (granted.write || !self.write)
+    }
+
+    /// Whether the handle counts as one that drained bytes wait for: one that only reads.
+    fn drains(self) -> bool {
+        self.read && !self.write
+    }
+}
+
+/// What a stream can be told to be, for good.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Properties {
+    /// Bytes are added at the end only.
+    pub(crate) append_only: bool,
+    /// Nothing is written any more.
+    pub(crate) sealed: bool,
+    /// What every handle that only reads has passed is freed.
+    pub(crate) drain: bool,
+}
+
+/// Figures of a stream, of one moment.
+pub(crate) struct Info {
+    pub(crate) len: u64,
+    pub(crate) allocated: u64,
+    pub(crate) chunks: u64,
+    pub(crate) drained: u64,
+    pub(crate) limit: Option<u64>,
+    pub(crate) readers: usize,
+    pub(crate) writers: usize,
+    pub(crate) properties: Properties,
+}
+
+/// What an operation has done, and what kept it from doing more.
+pub(crate) struct Progress {
+    /// Bytes moved.
+    pub(crate) bytes: usize,
+    /// `Ok` if that was all there was to do.
+    pub(crate) end: Result,
+}
+
+impl Progress {
+    /// What a system call returns: the bytes if there are any, else what the matter is.
+    pub(crate) fn into_result(self) -> Result<usize> {
+        match self.bytes {
+            0 => self.end.map(|()| 0),
+            bytes => Ok(bytes),
+        }
+    }
+}
+
+/// One stream, shared by its handles and freed with the last of them.
+#[pin_data]
+pub(crate) struct Stream {
+    /// The inode number of its regular file.
+    number: u64,
+    #[pin]
+    writing: Mutex<()>,
+    #[pin]
+    inner: Mutex<Inner>,
+    /// Readers that have read all and wait for more, or for the last writer to go.
+    #[pin]
+    more: CondVar,
+    /// Writers that wait until the readers of a stream that is drained have made room.
+    #[pin]
+    room: CondVar,
+    /// Who polls one of the handles.
+    #[pin]
+    polled: PollQueue,
+}
+
+struct Inner {
+    buffer: SizedBuffer,
+    readers: usize,
+    writers: usize,
+    /// Whether there ever was a writer.
+    had_writer: bool,
+    properties: Properties,
+    /// The most bytes that the stream may hold.
+    limit: Option<u64>,
+    /// What lies before this position has been drained, in bytes.
+    drained: u64,
+    /// For each handle that only reads, by its seat, how far it has come, in bytes.
+    passed: KVec<Option<u64>>,
+    /// The regular file, and how many open files it has, while it has any.
+    inode: Option<(InodeRef, usize)>,
+}
+
+/// A handle's entry in its stream's books.
+pub(crate) struct Seat {
+    access: Access,
+    index: Option<usize>,
+    has_inode: bool,
+}
+
+impl Inner {
+    /// Whether bytes may still come from a handle other than one with this access.
+    fn others_may_write(&self, access: Access) -> bool {
+        !self.properties.sealed && self.writers > usize::from(access.write)
+    }
+
+    /// Whether there were writers and no byte can come any more.
+    fn is_over(&self) -> bool {
+        self.had_writer && (self.writers == 0 || self.properties.sealed)
+    }
+
+    /// The position that no write may pass, for the limit's sake.
+    fn ceiling(&self) -> Option<u64> {
+        let limit = self.limit?;
+        Some(self.drained.saturating_add(limit).max(self.buffer.len()))
+    }
+
+    /// Whether a write at the limit is to wait, as there are readers to make room.
+    fn can_drain(&self) -> bool {
+        self.properties.drain && self.passed.iter().any(Option::is_some)
+    }
+
+    /// To be called after each change of the length.
+    fn publish_len(&self) {
+        if let Some((inode, _)) = &self.inode {
+            // The largest length of a buffer is the largest offset of a file.
+            inode.set_size(i64::try_from(self.buffer.len()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Frees what all readers have passed. Returns whether that was anything.
+    fn drain(&mut self) -> bool {
+        if !self.properties.drain {
+            return false;
+        }
+        let Some(passed) = self.passed.iter().flatten().min().copied() else {
+            return false;
+        };
+        let passed = passed.min(self.buffer.len());
+        if passed <= self.drained {
+            return false;
+        }
+        // Whole pages go, and the rest of the last one the next time. Where a clone shares the
+        // nodes and there is no memory for copies of them, all of it waits for the next time.
+        let page = |pos: u64| pos - pos % PAGE_BYTES;
+        if self.buffer.punch(page(self.drained)..page(passed)).is_err() {
+            return false;
+        }
+        self.drained = passed;
+        true
+    }
+}
+
+impl Stream {
+    /// Makes an empty stream that nobody has open.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Self::with(SizedBuffer::new(), 0, None)
+    }
+
+    fn with(buffer: SizedBuffer, drained: u64, limit: Option<u64>) -> Result<Arc<Self>> {
+        let number = NEXT_NUMBER.fetch_add(1, Relaxed) as u64;
+        Arc::pin_init(
+            pin_init!(Self {
+                number,
+                writing <- new_mutex!((), "qemufile::writing"),
+                inner <- new_mutex!(
+                    Inner {
+                        buffer,
+                        readers: 0,
+                        writers: 0,
+                        had_writer: false,
+                        properties: Properties::default(),
+                        limit,
+                        drained,
+                        passed: KVec::new(),
+                        inode: None,
+                    },
+                    "qemufile::inner"
+                ),
+                more <- new_condvar!("qemufile::more"),
+                room <- new_condvar!("qemufile::room"),
+                polled <- new_poll_queue!("qemufile::polled"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// The number of the stream, which no other has had since the module was loaded.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Enters a new handle into the books; `inode` is that of its file if that is a regular one.
+    ///
+    /// `ENOMEM` if there is no memory for the entry.
+    pub(crate) fn attach(&self, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
+        let mut inner = self.inner.lock();
+        let seat = Seat {
+            access,
+            index: if access.drains() {
+                let start = inner.drained;
+                let passed = &mut inner.passed;
+                let free = passed.iter().position(Option::is_none);
+                let index = free.unwrap_or(passed.len());
+                match passed.get_mut(index) {
+                    Some(entry) => *entry = Some(start),
+                    None => passed.push(Some(start), GFP_KERNEL_ACCOUNT)?,
+                }
+                Some(index)
+            } else {
+                None
+            },
+            has_inode: inode.is_some(),
+        };
+        inner.readers += usize::from(access.read);
+        inner.writers += usize::from(access.write);
+        inner.had_writer |= access.write;
+        if let Some(inode) = inode {
+            match &mut inner.inode {
+                Some((_, files)) => *files += 1,
+                none => *none = Some((inode, 1)),
+            }
+            inner.publish_len();
+        }
+        Ok(seat)
+    }
+
+    /// Takes back [`Stream::attach`], and wakes whoever waited for this handle.
+    pub(crate) fn detach(&self, seat: &Seat) {
+        let mut inner = self.inner.lock();
+        inner.readers -= usize::from(seat.access.read);
+        inner.writers -= usize::from(seat.access.write);
+        let entry = seat.index.and_then(|index| inner.passed.get_mut(index));
+        if let Some(entry) = entry {
+            *entry = None;
+            inner.drain();
+        }
+        let mut last = None;
+        if seat.has_inode {
+            if let Some((_, files)) = &mut inner.inode {
+                *files -= 1;
+                if *files == 0 {
+                    last = inner.inode.take();
+                }
+            }
+        }
+        drop(inner);
+        // May free the inode, which has a reference to the stream; the handle has one, too.
+        drop(last);
+        self.more.notify_all();
+        self.room.notify_all();
+        self.wake(Events::IN | Events::OUT | Events::HUP | Events::RDHUP);
+    }
+
+    /// The stream's length in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.inner.lock().buffer.len()
+    }
+
+    /// Where a handle that is new to the stream begins: at the first byte that is not drained.
+    pub(crate) fn start(&self) -> u64 {
+        self.inner.lock().drained
+    }
+
+    /// The stream's figures.
+    pub(crate) fn info(&self) -> Info {
+        let inner = self.inner.lock();
+        Info {
+            len: inner.buffer.len(),
+            allocated: inner.buffer.allocated(),
+            chunks: inner.buffer.chunks(),
+            drained: inner.drained,
+            limit: inner.limit,
+            readers: inner.readers,
+            writers: inner.writers,
+            properties: inner.properties,
+        }
+    }
+
+    /// Wakes those who poll any handle of the stream.
+    pub(crate) fn wake(&self, events: Events) {
+        self.polled.wake(events);
+    }
+
+    /// The queue that [`Stream::wake`] wakes.
+    pub(crate) fn polled(&self) -> &PollQueue {
+        &self.polled
+    }
+
+    /// What a handle with this access, at this position, can do without waiting.
+    ///
+    /// `append` says that it writes at the end, wherever its position is.
+    pub(crate) fn ready(&self, access: Access, pos: u64, append: bool) -> Events {
+        let inner = self.inner.lock();
+        let at_end = pos >= inner.buffer.len();
+        let over = inner.is_over();
+        let reader = Events::IN.when(!at_end || !inner.others_may_write(access))
+            | Events::RDHUP.when(over)
+            | Events::HUP.when(over && at_end);
+        let target = if append { inner.buffer.len() } else { pos };
+        // What keeps a write from being done at all is reported, not waited for.
+        let waits = inner.can_drain()
+            && !inner.properties.sealed
+            && inner.ceiling().is_some_and(|ceiling| target >= ceiling);
+        reader.when(access.read) | Events::OUT.when(access.write && !waits)
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking bytes out of a stream.
+
+use super::{
+    Access,
+    Progress,
+    Seat,
+    Stream,
+    SLICE, //
+};
+use crate::{
+    sized_buffer::Sink,
+    sys::{
+        iov::DestIter,
+        poll::Events,
+        sched::fatal_signal_pending, //
+    },
+};
+use kernel::prelude::*;
+
+impl Seat {
+    /// What the handle has the stream open for.
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+}
+
+impl Stream {
+    /// Copies bytes from `pos` on to `dst` until it is full or the stream ends.
+    ///
+    /// Waits for the first byte, unless `nonblocking`, while a handle other than the caller's may
+    /// still write: `EAGAIN` then; `ERESTARTSYS` when a signal comes; `EFAULT` if no byte could be
+    /// copied; `ENXIO` if the byte at `pos` has been drained.
+    pub(crate) fn read(
+        &self,
+        seat: &Seat,
+        pos: u64,
+        dst: &mut DestIter<'_, '_>,
+        nonblocking: bool,
+    ) -> Progress {
+        let mut done = 0;
+        let end = loop {
+            if dst.len() == 0 {
+                break Ok(());
+            }
+            let here = pos.saturating_add(done as u64);
+            let mut inner = self.inner.lock();
+            if here < inner.drained {
+                break Err(ENXIO);
+            }
+            if here >= inner.buffer.len() {
+                if done > 0 || !inner.others_may_write(seat.access) {
+                    break Ok(());
+                }
+                if nonblocking {
+                    break Err(EAGAIN);
+                }
+                if self.more.wait_interruptible(&mut inner) {
+                    break Err(ERESTARTSYS);
+                }
+                continue;
+            }
+            let copied = inner.buffer.read_to(here, dst.limit(SLICE));
+            let faulted = dst.remaining() > 0 && here + copied as u64 != inner.buffer.len();
+            drop(inner);
+            done += copied;
+            if faulted && dst.fault_in(SLICE) == 0 {
+                break Err(EFAULT);
+            }
+            if fatal_signal_pending() {
+                break Err(EINTR);
+            }
+        };
+        self.pass(seat, pos, done as u64);
+        Progress { bytes: done, end }
+    }
+
+    /// Notes that a handle has read `bytes` from `pos` on, and drains what can be drained.
+    fn pass(&self, seat: &Seat, pos: u64, bytes: u64) {
+        let Some(index) = seat.index.filter(|_| bytes > 0) else {
+            return;
+        };
+        let end = pos.saturating_add(bytes);
+        let mut inner = self.inner.lock();
+        match inner.passed.get_mut(index) {
+            // Reading ahead leaves something behind.
+            Some(Some(passed)) if (pos..=end).contains(passed) => *passed = end,
+            _ => return,
+        }
+        self.drain(inner);
+    }
+
+    /// Notes that a handle was moved to `pos`.
+    pub(crate) fn moved(&self, seat: &Seat, pos: u64) {
+        let mut inner = self.inner.lock();
+        let entry = seat.index.and_then(|index| inner.passed.get_mut(index));
+        if let Some(entry) = entry {
+            *entry = Some(pos);
+            self.drain(inner);
+        } else {
+            drop(inner);
+        }
+        // What can be done without waiting depends on the position.
+        self.wake(Events::IN | Events::OUT);
+    }
+
+    /// The first position from `pos` on that holds data: `SEEK_DATA`.
+    ///
+    /// `ENXIO` if there is none.
+    pub(crate) fn next_data(&self, pos: u64) -> Result<u64> {
+        self.inner.lock().buffer.next_data(pos).ok_or(ENXIO)
+    }
+
+    /// The first position from `pos` on that is in a hole, the end counting as one: `SEEK_HOLE`.
+    ///
+    /// `ENXIO` if `pos` is at the end or past it.
+    pub(crate) fn next_hole(&self, pos: u64) -> Result<u64> {
+        self.inner.lock().buffer.next_hole(pos).ok_or(ENXIO)
+    }
+}

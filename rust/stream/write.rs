@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Putting bytes into a stream.
+
+use super::{
+    Progress,
+    Stream,
+    SLICE, //
+};
+use crate::sys::{
+    iov::SourceIter,
+    sched::fatal_signal_pending, //
+};
+use kernel::{
+    prelude::*,
+    sync::lock::{
+        mutex::MutexBackend,
+        Guard, //
+    },
+};
+
+impl Stream {
+    /// Waits until no other change is being made.
+    pub(crate) fn lock_for_writing(&self) -> Writer<'_> {
+        Writer {
+            stream: self,
+            _writing: self.writing.lock(),
+        }
+    }
+
+    /// As [`Stream::lock_for_writing`], or `EAGAIN` if that would wait.
+    pub(crate) fn try_lock_for_writing(&self) -> Result<Writer<'_>> {
+        Ok(Writer {
+            stream: self,
+            _writing: self.writing.try_lock().ok_or(EAGAIN)?,
+        })
+    }
+
+    /// Waits until readers have made room for `bytes` at `pos`, or it is clear that they will not.
+    ///
+    /// `ERESTARTSYS` when a signal comes.
+    pub(crate) fn wait_for_room(&self, pos: u64, bytes: u64) -> Result {
+        let mut inner = self.inner.lock();
+        let end = pos.saturating_add(bytes);
+        while inner.can_drain()
+            && !inner.properties.sealed
+            && inner.ceiling().is_some_and(|ceiling| end > ceiling)
+        {
+            if self.room.wait_interruptible(&mut inner) {
+                return Err(ERESTARTSYS);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How much a write may do just now.
+pub(crate) struct Allowance {
+    /// Bytes, up to what was wanted.
+    pub(crate) bytes: usize,
+    /// Whether waiting for the readers will bring more.
+    pub(crate) wait: bool,
+}
+
+/// The right to change the stream's bytes and length, which one task has at a time.
+pub(crate) struct Writer<'a> {
+    pub(super) stream: &'a Stream,
+    _writing: Guard<'a, (), MutexBackend>,
+}
+
+impl Writer<'_> {
+    /// The stream's length in bytes, which stays as it is until this writer changes it.
+    pub(crate) fn len(&self) -> u64 {
+        self.stream.len()
+    }
+
+    /// How much of a write of `wanted` bytes at `pos` the stream has room for.
+    ///
+    /// `EPERM` if the stream is sealed, or only appended to and `pos` is before its end; `ENXIO`
+    /// if `pos` has been drained.
+    pub(crate) fn allowance(&self, pos: u64, wanted: usize) -> Result<Allowance> {
+        let inner = self.stream.inner.lock();
+        let before_end = pos < inner.buffer.len();
+        if inner.properties.sealed || (inner.properties.append_only && before_end) {
+            return Err(EPERM);
+        }
+        if pos < inner.drained {
+            return Err(ENXIO);
+        }
+        let room = inner
+            .ceiling()
+            .map_or(u64::MAX, |ceiling| ceiling.saturating_sub(pos));
+        let bytes = usize::try_from(room).map_or(wanted, |room| room.min(wanted));
+        Ok(Allowance {
+            bytes,
+            wait: bytes < wanted && inner.can_drain(),
+        })
+    }
+
+    /// Copies up to `limit` bytes from `src` to the stream, from `pos` on.
+    ///
+    /// `EFAULT` if the source cannot be read, `ENOMEM`, `EFBIG`; what went before counts.
+    pub(crate) fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, limit: usize) -> Progress {
+        let mut done = 0;
+        let end = loop {
+            let slice = SLICE.min(limit - done);
+            if slice == 0 {
+                break Ok(());
+            }
+            let here = pos.saturating_add(done as u64);
+            let (copied, end) = {
+                let mut inner = self.stream.inner.lock();
+                let result = inner.buffer.write_from(here, src.limit(slice));
+                inner.publish_len();
+                result
+            };
+            done += copied;
+            if copied > 0 {
+                self.stream.notify_readers();
+            }
+            match end {
+                Ok(()) => (),
+                // Not in memory, or not there at all.
+                Err(err) if err == EFAULT => {
+                    if src.fault_in(slice - copied) == 0 {
+                        break Err(EFAULT);
+                    }
+                }
+                Err(err) => break Err(err),
+            }
+            if fatal_signal_pending() {
+                break Err(EINTR);
+            }
+        };
+        Progress { bytes: done, end }
+    }
+
+    /// Copies `len` bytes from `src` to the stream, from `pos` on, or leaves it as it was.
+    ///
+    /// Nobody sees a part of it. Errors as for [`Writer::write`].
+    pub(crate) fn write_atomic(
+        &self,
+        pos: u64,
+        src: &mut SourceIter<'_, '_>,
+        len: usize,
+    ) -> Result {
+        loop {
+            let err = {
+                let mut inner = self.stream.inner.lock();
+                let before = inner.buffer.clone();
+                match inner.buffer.write_from(pos, src.limit(len)) {
+                    (_, Ok(())) => {
+                        inner.publish_len();
+                        break;
+                    }
+                    (_, Err(err)) => {
+                        inner.buffer = before;
+                        err
+                    }
+                }
+            };
+            src.rewind();
+            if err != EFAULT {
+                return Err(err);
+            }
+            if src.fault_in(len) < len {
+                return Err(EFAULT);
+            }
+            if fatal_signal_pending() {
+                return Err(EINTR);
+            }
+        }
+        self.stream.notify_readers();
+        Ok(())
+    }
+}

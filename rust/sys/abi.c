@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The ABI as bindgen reads it: macros that it cannot evaluate, as constants.
+ * This file is not compiled.
+ */
+
+#include "../../include/uapi/linux/qemufile.h"
+
+static const __u32 QEMUFILE_CMD_GET_INFO = QEMUFILE_IOC_GET_INFO;
+static const __u32 QEMUFILE_CMD_SET_LENGTH = QEMUFILE_IOC_SET_LENGTH;
+static const __u32 QEMUFILE_CMD_GET_EXTENT = QEMUFILE_IOC_GET_EXTENT;
+static const __u32 QEMUFILE_CMD_PUNCH = QEMUFILE_IOC_PUNCH;
+static const __u32 QEMUFILE_CMD_BUFOPEN = QEMUFILE_IOC_BUFOPEN;
+static const __u32 QEMUFILE_CMD_CLONE = QEMUFILE_IOC_CLONE;
+static const __u32 QEMUFILE_CMD_PUT = QEMUFILE_IOC_PUT;
+static const __u32 QEMUFILE_CMD_GET = QEMUFILE_IOC_GET;
+static const __u32 QEMUFILE_CMD_PEEK = QEMUFILE_IOC_PEEK;
+static const __u32 QEMUFILE_CMD_SKIP = QEMUFILE_IOC_SKIP;
+static const __u32 QEMUFILE_CMD_GET_ERROR = QEMUFILE_IOC_GET_ERROR;
+static const __u32 QEMUFILE_CMD_SET_ERROR = QEMUFILE_IOC_SET_ERROR;
+static const __u32 QEMUFILE_CMD_RATE_LIMIT = QEMUFILE_IOC_RATE_LIMIT;
+static const __u32 QEMUFILE_CMD_SET_LIMIT = QEMUFILE_IOC_SET_LIMIT;
+static const __u32 QEMUFILE_CMD_SET_FLAGS = QEMUFILE_IOC_SET_FLAGS;
+static const __u32 QEMUFILE_CMD_RAM_CONTROL = QEMUFILE_IOC_RAM_CONTROL;
+static const __u32 QEMUFILE_CMD_SAVE_PAGE = QEMUFILE_IOC_SAVE_PAGE;

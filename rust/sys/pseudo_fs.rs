@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A file system that is never mounted anywhere: regular files that exist as open files only.
+//!
+//! memfd, secretmem and dma-buf have one each. Theirs are built in and stay for good; a module's
+//! has to go away. So nothing is mounted while no inode exists (`simple_pin_fs()`, as
+//! `drivers/gpu/drm/drm_drv.c` does it), and while one does, the superblock's reference to the
+//! file system's owner keeps the module.
+//!
+//! C headers: [`include/linux/pseudo_fs.h`](srctree/include/linux/pseudo_fs.h),
+//! [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::{
+    bindings as helpers,
+    file_operations::{
+        FileOperations,
+        Vtable, //
+    },
+};
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    error::{
+        from_err_ptr,
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    fs::File,
+    module::this_module,
+    prelude::*,
+    sync::aref::ARef,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+};
+
+/// The part of a file's mode that says what it was opened for.
+const ACCESS: bindings::fmode_t = helpers::QEMUFILE_FMODE_READ | helpers::QEMUFILE_FMODE_WRITE;
+
+/// What a file of a [`PseudoFs`] is, apart from being open.
+pub(crate) trait InodeOperations: Sized + 'static {
+    /// What an inode owns.
+    type Data: ForeignOwnable + Send + Sync;
+
+    /// The operations of its open files.
+    type File: FileOperations;
+
+    /// The file's length and the memory that it takes, both in bytes.
+    fn size(data: <Self::Data as ForeignOwnable>::Borrowed<'_>) -> (i64, u64);
+
+    /// Gives the file another length, in bytes, for `truncate(2)`.
+    fn set_size(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, size: i64) -> Result;
+}
+
+/// The file system. It has to be a `static`.
+pub(crate) struct PseudoFs<T: InodeOperations> {
+    fs_type: Opaque<bindings::file_system_type>,
+    mount: UnsafeCell<*mut bindings::vfsmount>,
+    pins: UnsafeCell<c_int>,
+    _inode: PhantomData<fn() -> T>,
+}
+
+// SAFETY: `mount` and `pins` are used by `simple_pin_fs` and `simple_release_fs` only, under a
+// lock of theirs, and read while pinned, when they do not change. The VFS locks what it changes in
+// `fs_type`.
+unsafe impl<T: InodeOperations> Sync for PseudoFs<T> {}
+
+/// Keeps a [`PseudoFs`] mounted.
+struct Pinned<T: InodeOperations>(&'static PseudoFs<T>);
+
+impl<T: InodeOperations> Pinned<T> {
+    fn mount(&self) -> *mut bindings::vfsmount {
+        // SAFETY: The mount does not change while there is a pin.
+        unsafe { *self.0.mount.get() }
+    }
+}
+
+impl<T: InodeOperations> Drop for Pinned<T> {
+    fn drop(&mut self) {
+        // SAFETY: Undoes one `simple_pin_fs`.
+        unsafe { bindings::simple_release_fs(self.0.mount.get(), self.0.pins.get()) };
+    }
+}
+
+/// A counted reference to an inode.
+///
+/// # Invariants
+///
+/// Owns a reference to a valid inode.
+pub(crate) struct InodeRef(NonNull<bindings::inode>);
+
+// SAFETY: Inodes are referenced from, and freed on, any thread.
+unsafe impl Send for InodeRef {}
+// SAFETY: As above.
+unsafe impl Sync for InodeRef {}
+
+impl InodeRef {
+    /// The inode of an open file.
+    pub(crate) fn of(file: &File) -> Self {
+        // SAFETY: An open file has an inode, and keeps it; a reference is added for ourselves.
+        unsafe {
+            let inode = (*file.as_ptr()).f_inode;
+            bindings::ihold(inode);
+            // INVARIANT: The reference just taken.
+            Self(NonNull::new_unchecked(inode))
+        }
+    }
+
+    /// Tells the VFS how long the file is. Calls must not overlap.
+    pub(crate) fn set_size(&self, size: i64) {
+        // SAFETY: The inode is valid.
+        unsafe { helpers::qemufile_i_size_write(self.0.as_ptr(), size) };
+    }
+
+}
+
+impl Clone for InodeRef {
+    fn clone(&self) -> Self {
+        // SAFETY: The inode is valid, and we own a reference.
+        unsafe { bindings::ihold(self.0.as_ptr()) };
+        // INVARIANT: The reference just taken.
+        Self(self.0)
+    }
+}
+
+impl Drop for InodeRef {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant we own a reference.
+        unsafe { bindings::iput(self.0.as_ptr()) };
+    }
+}
+
+impl<T: InodeOperations> PseudoFs<T> {
+    /// A file system by the name that `/proc/PID/mountinfo` never shows.
+    pub(crate) const fn new(name: &'static CStr) -> Self {
+        Self {
+            fs_type: Opaque::new(bindings::file_system_type {
+                name: kernel::str::as_char_ptr_in_const_context(name),
+                owner: this_module::<<T::File as FileOperations>::OwnerModule>().as_ptr(),
+                init_fs_context: Some(Self::init_fs_context),
+                kill_sb: Some(bindings::kill_anon_super),
+                ..pin_init::zeroed()
+            }),
+            mount: UnsafeCell::new(core::ptr::null_mut()),
+            pins: UnsafeCell::new(0),
+            _inode: PhantomData,
+        }
+    }
+
+    fn pin(&'static self) -> Result<Pinned<T>> {
+        // SAFETY: All three are static and belong together.
+        to_result(unsafe {
+            bindings::simple_pin_fs(self.fs_type.get(), self.mount.get(), self.pins.get())
+        })?;
+        Ok(Pinned(self))
+    }
+
+    /// Opens a file with the given inode number.
+    ///
+    /// If there is no such inode, one is made that owns `data`; otherwise `data` must stand for
+    /// what it has. `flags` are those of `open(2)`. `state` makes the open file's own, told the
+    /// inode that it will be on.
+    ///
+    /// `ENOMEM`, `ENFILE`, and what `state` returns.
+    pub(crate) fn open(
+        &'static self,
+        ino: u64,
+        data: T::Data,
+        name: &'static CStr,
+        flags: u32,
+        state: impl FnOnce(InodeRef) -> Result<<T::File as FileOperations>::Ptr>,
+    ) -> Result<ARef<File>> {
+        let pinned = self.pin()?;
+        let inode = self.inode(&pinned, ino, data)?;
+        let state = state(inode.clone())?;
+        // SAFETY: The inode and the mount are valid, and of one superblock. If this succeeds, the
+        // file owns the reference to the inode that is forgotten below.
+        let file = from_err_ptr(unsafe {
+            bindings::alloc_file_pseudo(
+                inode.0.as_ptr(),
+                pinned.mount(),
+                kernel::str::as_char_ptr_in_const_context(name),
+                c_int::try_from(flags)?,
+                Vtable::<T::File>::build(),
+            )
+        })?;
+        core::mem::forget(inode);
+        // SAFETY: Nobody else has the file yet. The module stays during this call, as a file of it
+        // or a registration is being used, so it can be referenced once more: for
+        // `file->f_op`, whose reference `__fput` drops.
+        unsafe {
+            bindings::__module_get(
+                this_module::<<T::File as FileOperations>::OwnerModule>().as_ptr(),
+            );
+            Vtable::<T::File>::init_file(file, state);
+            // What an open through /proc/PID/fd may ask for at the most; see `reopen`.
+            let dentry = (*file).__bindgen_anon_1.f_path.dentry;
+            (*dentry).d_fsdata = ((*file).f_mode & ACCESS) as usize as *mut c_void;
+            Ok(ARef::from_raw(NonNull::new_unchecked(file.cast())))
+        }
+    }
+
+    fn inode(&'static self, pinned: &Pinned<T>, ino: u64, data: T::Data) -> Result<InodeRef> {
+        // SAFETY: The mount is valid while pinned.
+        let inode = unsafe { bindings::iget_locked((*pinned.mount()).mnt_sb, ino) };
+        // INVARIANT: `iget_locked` returned a reference.
+        let inode = InodeRef(NonNull::new(inode).ok_or(ENOMEM)?);
+        let raw = inode.0.as_ptr();
+        // SAFETY: A new inode is locked and ours to fill in until it is unlocked.
+        unsafe {
+            if helpers::qemufile_inode_is_new(raw) {
+                // Goes with the inode, in `evict_inode`.
+                match self.pin() {
+                    Ok(pinned) => core::mem::forget(pinned),
+                    Err(err) => {
+                        bindings::iget_failed(raw);
+                        core::mem::forget(inode);
+                        return Err(err);
+                    }
+                }
+                helpers::qemufile_init_regular_inode(raw, 0o666);
+                (*raw).i_op = &Self::INODE;
+                (*raw).__bindgen_anon_3.i_fop = Vtable::<T::File>::build();
+                (*raw).i_private = data.into_foreign();
+                bindings::unlock_new_inode(raw);
+            }
+        }
+        Ok(inode)
+    }
+
+    /// What the inode of `file`, which is being opened through `/proc/PID/fd/N`, owns.
+    ///
+    /// `EACCES` if that would give more access than the file `N` has, `ENXIO` if the file is not
+    /// one of this file system.
+    pub(crate) fn reopen<'a>(
+        &'static self,
+        file: &'a File,
+    ) -> Result<<T::Data as ForeignOwnable>::Borrowed<'a>> {
+        // SAFETY: A file that is being opened has an inode and a dentry. The magic link leads to
+        // the dentry of file `N` itself, and each of our files has one of its own.
+        unsafe {
+            let raw = file.as_ptr();
+            let inode = (*raw).f_inode;
+            if (*(*inode).i_sb).s_type != self.fs_type.get() || (*inode).i_private.is_null() {
+                return Err(ENXIO);
+            }
+            let granted = (*(*raw).__bindgen_anon_1.f_path.dentry).d_fsdata as usize;
+            let wanted = ((*raw).f_mode & ACCESS) as usize;
+            if wanted & !granted != 0 {
+                return Err(EACCES);
+            }
+            Ok(T::Data::borrow((*inode).i_private))
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must be a new context for a superblock of this file system.
+    unsafe extern "C" fn init_fs_context(fc: *mut bindings::fs_context) -> c_int {
+        // SAFETY: By the caller's promise; the table is static.
+        unsafe { helpers::qemufile_init_pseudo(fc, &Self::SUPER) }
+    }
+
+    /// # Safety
+    ///
+    /// `inode` must be an inode of this file system that nobody refers to any more.
+    unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
+        // SAFETY: By the caller's promise. Our inodes own `i_private` and a pin of the file
+        // system; the root directory has neither, nor has an inode that could not be set up.
+        unsafe {
+            bindings::truncate_inode_pages_final(&mut (*inode).i_data);
+            bindings::clear_inode(inode);
+            if !(*inode).i_private.is_null() {
+                drop(T::Data::from_foreign((*inode).i_private));
+                let fs_type = (*(*inode).i_sb).s_type;
+                Self::unpin(fs_type);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `fs_type` must be the type of a static `PseudoFs<T>` that the caller has a pin of.
+    unsafe fn unpin(fs_type: *mut bindings::file_system_type) {
+        let fs = fs_type
+            .cast::<u8>()
+            .wrapping_sub(core::mem::offset_of!(Self, fs_type))
+            .cast::<Self>();
+        // SAFETY: `Opaque` is transparent, so this is the static that the type is a field of.
+        drop(Pinned(unsafe { &*fs }));
+    }
+
+    /// # Safety
+    ///
+    /// `path` is of an inode of this file system, `stat` can be written.
+    unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        mask: u32,
+        _flags: u32,
+    ) -> c_int {
+        // SAFETY: By the caller's promise.
+        unsafe {
+            let inode = (*(*path).dentry).d_inode;
+            bindings::generic_fillattr(idmap, mask, inode, stat);
+            let (size, allocated) = T::size(T::Data::borrow((*inode).i_private));
+            (*stat).size = size;
+            (*stat).blocks = allocated.div_ceil(512);
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` is of an inode of this file system, which the caller has locked; `attr` is valid.
+    unsafe extern "C" fn setattr(
+        idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        attr: *mut bindings::iattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the caller's promise.
+            unsafe {
+                if (*dentry).d_fsdata as usize & helpers::QEMUFILE_FMODE_WRITE as usize == 0 {
+                    return Err(EACCES);
+                }
+                to_result(bindings::setattr_prepare(idmap, dentry, attr))?;
+                let inode = (*dentry).d_inode;
+                if (*attr).ia_valid & bindings::ATTR_SIZE != 0 {
+                    T::set_size(T::Data::borrow((*inode).i_private), (*attr).ia_size)?;
+                }
+                bindings::setattr_copy(idmap, inode, attr);
+            }
+            Ok(0)
+        })
+    }
+
+    const SUPER: bindings::super_operations = bindings::super_operations {
+        drop_inode: Some(bindings::inode_just_drop),
+        evict_inode: Some(Self::evict_inode),
+        statfs: Some(bindings::simple_statfs),
+        ..pin_init::zeroed()
+    };
+
+    const INODE: bindings::inode_operations = bindings::inode_operations {
+        getattr: Some(Self::getattr),
+        setattr: Some(Self::setattr),
+        ..pin_init::zeroed()
+    };
+}
