@@ -241,8 +241,8 @@ mod tests {
 
     #[test]
     fn pages_of_their_own_are_chunks_of_their_own() -> Result {
-        let pages = PageRef::alloc_run(0)?.chain(PageRef::alloc_run(0)?);
-        let leaf = leaf_of(pages, 62);
+        let mut leaf = leaf_of(PageRef::alloc_run(0)?, 62);
+        *leaf.0.entry(63) = PageRef::alloc_run(0)?.next();
         assert_eq!(leaf.chunk_from(62, SLOTS), 1);
         assert_eq!((leaf.usage().pages, leaf.usage().chunks), (2, 2));
         Ok(())
