@@ -71,6 +71,9 @@ status=$?
 { sleep 5; kill $readers; } 2>/dev/null &
 # shellcheck disable=SC2086
 wait $readers 2>/dev/null
+# Nothing of the command's may outlive it: what is open now would stay open.
+kill -KILL -1 2>/dev/null
+sleep 0.2
 
 if [ -d /sys/module/qemufile ]; then
 	rmmod qemufile 2>/run/rmmod || cat /run/rmmod >/vm/rmmod
