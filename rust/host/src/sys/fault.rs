@@ -18,6 +18,7 @@ thread_local! {
     static FAILED: Cell<bool> = const { Cell::new(false) };
     static PAGES: Cell<i64> = const { Cell::new(0) };
     static NODES: Cell<i64> = const { Cell::new(0) };
+    static ZEROED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Makes all allocations after the next `n` fail, until [`reset`].
@@ -49,6 +50,11 @@ pub fn live_pages() -> i64 {
 /// The [`Shared`](super::shared::Shared) values alive.
 pub fn live_nodes() -> i64 {
     NODES.get()
+}
+
+/// The bytes of pages that were zeroed.
+pub fn zeroed() -> u64 {
+    ZEROED.get()
 }
 
 /// Whether an allocation of `1 << order` pages may go on; other memory has order 0.
@@ -83,4 +89,8 @@ pub(super) fn count_pages(change: i64) {
 
 pub(super) fn count_nodes(change: i64) {
     NODES.set(NODES.get() + change);
+}
+
+pub(super) fn count_zeroed(bytes: usize) {
+    ZEROED.set(ZEROED.get() + bytes as u64);
 }

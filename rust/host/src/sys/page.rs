@@ -100,6 +100,7 @@ impl PageRef {
     pub fn zero(&self, offset: usize, len: usize) -> usize {
         let (mut bytes, range) = self.span(offset, len);
         bytes[range.clone()].fill(0);
+        fault::count_zeroed(range.len());
         range.len()
     }
 
