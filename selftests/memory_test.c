@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The memory that streams take: it is given back, it is accounted to who wrote,
+ * and without it a write fails as it should.
+ */
+#include "harness.h"
+
+STREAM_FIXTURE(memory)
+
+/* Free memory, in bytes. */
+static long long free_memory(void)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	long long kib = -1;
+	char line[128];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemFree: %lld", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib * KiB;
+}
+
+/* Whether at least @bytes are free; waits up to 5 s until they are. */
+static bool is_free(long long bytes)
+{
+	long long end = now_ms() + 5000;
+
+	while (free_memory() < bytes) {
+		if (now_ms() >= end)
+			return false;
+		sleep_ms(10);
+	}
+	return true;
+}
+
+/* What others take meanwhile. */
+#define SLACK (8 * MiB)
+
+TEST_F(memory, close_gives_it_back)
+{
+	long long before;
+
+	/* Whatever the first use of anything takes. */
+	ASSERT_EQ(MiB, put_at(self->fd, 0, MiB, 1));
+	before = free_memory();
+	for (int round = 0; round < 3; round++) {
+		int fd = variant->open(O_RDWR);
+
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(64 * MiB, put_at(fd, 0, 64 * MiB, 1));
+		EXPECT_GT(before - 60 * MiB, free_memory());
+		ASSERT_EQ(0, close(fd));
+		EXPECT_TRUE(is_free(before - SLACK)) {
+			TH_LOG("%lld bytes are missing", before - free_memory());
+		}
+	}
+}
+
+TEST_F(memory, a_killed_holder_gives_it_back)
+{
+	long long before = free_memory();
+	int ready[2];
+	char byte;
+	pid_t child;
+
+	ASSERT_EQ(0, pipe(ready));
+	child = fork_child();
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		for (int i = 0; i < 8; i++) {
+			int fd = variant->open(O_RDWR);
+
+			if (fd < 0 || put_at(fd, i * GiB, 8 * MiB, 1) != 8 * MiB)
+				_exit(1);
+		}
+		write(ready[1], "x", 1);
+		for (;;)
+			pause();
+	}
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	EXPECT_GT(before - 60 * MiB, free_memory());
+	ASSERT_EQ(0, kill(child, SIGKILL));
+	ASSERT_EQ(128 + SIGKILL, status_of(child));
+	EXPECT_TRUE(is_free(before - SLACK)) {
+		TH_LOG("%lld bytes are missing", before - free_memory());
+	}
+}
+
+TEST_F(memory, holes_take_none)
+{
+	long long before = free_memory();
+
+	for (int i = 0; i < 100; i++) {
+		ASSERT_EQ(1, put_at(self->fd, i * TiB, 1, 1));
+	}
+	EXPECT_EQ(99 * TiB + 1, length_of(self->fd));
+	EXPECT_TRUE(is_free(before - SLACK));
+}
+
+/* ---- a control group whose limit is soon reached ---- */
+
+#define GROUPS "/sys/fs/cgroup"
+#define GROUP GROUPS "/qemufile-selftest"
+
+static bool put_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+static long long get_number(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	long long number = -1;
+
+	if (file) {
+		if (fscanf(file, "%lld", &number) != 1)
+			number = -1;
+		fclose(file);
+	}
+	return number;
+}
+
+static bool make_group(const char *limit)
+{
+	put_text(GROUPS "/cgroup.subtree_control", "+memory");
+	rmdir(GROUP);
+	return mkdir(GROUP, 0700) == 0 && put_text(GROUP "/memory.max", limit);
+}
+
+/* Takes the group away, which may take a moment after its last process has gone. */
+static void remove_group(void)
+{
+	for (int i = 0; i < 500 && rmdir(GROUP) && errno == EBUSY; i++)
+		sleep_ms(10);
+}
+
+TEST_F(memory, is_accounted_to_who_writes)
+{
+	pid_t child;
+
+	if (!make_group("max"))
+		SKIP(return, "no memory control groups");
+	child = fork_child();
+	if (child == 0) {
+		put_text(GROUP "/cgroup.procs", "0");
+		_exit(put_at(self->fd, 0, 16 * MiB, 1) != 16 * MiB);
+	}
+	EXPECT_EQ(0, status_of(child));
+	/* The stream has outlived its writer. */
+	EXPECT_LT(15 * MiB, get_number(GROUP "/memory.current"));
+	EXPECT_EQ(0, close(self->fd));
+	for (int i = 0; i < 500 && get_number(GROUP "/memory.current") > MiB; i++)
+		sleep_ms(10);
+	EXPECT_GT(MiB, get_number(GROUP "/memory.current"));
+	remove_group();
+}
+
+/*
+ * The write is short where the memory ends, and then ENOMEM; nobody is killed
+ * for it. The writer, in a group that is full, must touch no new memory itself.
+ */
+TEST_F(memory, without_it_a_write_is_short_or_enomem)
+{
+	struct {
+		long long pos;
+		ssize_t put;
+		int error;
+	} *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char *memory = fresh_memory(MiB + 5);
+	pid_t child;
+
+	ASSERT_NE(MAP_FAILED, shared);
+	if (!make_group("24M"))
+		SKIP(return, "no memory control groups");
+	child = fork_child();
+	if (child == 0) {
+		if (!put_text(GROUP "/cgroup.procs", "0"))
+			_exit(1);
+		do {
+			fill(memory, MiB + 5, shared->pos, 1);
+			shared->put = write(self->fd, memory, MiB + 5);
+			shared->error = errno;
+			shared->pos += shared->put > 0 ? shared->put : 0;
+		} while (shared->put > 0 && shared->pos < 40 * MiB);
+		_exit(0);
+	}
+	EXPECT_EQ(0, status_of(child));
+	EXPECT_EQ(-1, shared->put);
+	EXPECT_EQ(ENOMEM, shared->error);
+	EXPECT_LT(10 * MiB, shared->pos);
+	EXPECT_EQ(shared->pos, length_of(self->fd));
+	EXPECT_EQ(shared->pos, lseek(self->fd, 0, SEEK_CUR));
+	EXPECT_EQ(shared->pos, right_at(self->fd, 0, shared->pos, 1));
+	/* Out of the group, it goes on. */
+	EXPECT_EQ(MiB, put_at(self->fd, 0, MiB, 2));
+	EXPECT_EQ(MiB, put_at(self->fd, shared->pos, MiB, 2));
+	EXPECT_EQ(POLLERR, polled(self->fd, 0));
+	EXPECT_EQ(ENOMEM, ERRNO_OF(fsync(self->fd)));
+	EXPECT_EQ(0, fsync(self->fd));
+	EXPECT_EQ(ENOMEM, ERRNO_OF(close(self->fd)));
+	remove_group();
+}
+
+TEST_F(memory, without_it_an_atomic_write_does_nothing)
+{
+	pid_t child;
+
+	if (!make_group("24M"))
+		SKIP(return, "no memory control groups");
+	child = fork_child();
+	if (child == 0) {
+		int fd = variant->open(O_RDWR);
+		/* Never touched, it takes no memory of its own. */
+		struct iovec iov = { .iov_base = fresh_memory(40 * MiB), .iov_len = 40 * MiB };
+
+		put_text(GROUP "/cgroup.procs", "0");
+		EXPECT_EQ(5 * MiB, put_at(fd, 0, 5 * MiB, 1));
+		EXPECT_EQ(7, lseek(fd, 7, SEEK_SET));
+		EXPECT_EQ(ENOMEM, ERRNO_OF(pwritev2(fd, &iov, 1, -1, RWF_ATOMIC)));
+		EXPECT_EQ(7, lseek(fd, 0, SEEK_CUR));
+		EXPECT_EQ(5 * MiB, length_of(fd));
+		EXPECT_EQ(5 * MiB, right_at(fd, 0, 5 * MiB, 1));
+		EXPECT_GT(10 * MiB, get_number(GROUP "/memory.current"));
+		/* Of a size that there is memory for. */
+		iov.iov_len = 5 * MiB;
+		EXPECT_EQ(5 * MiB, pwritev2(fd, &iov, 1, -1, RWF_ATOMIC));
+		EXPECT_EQ(5 * MiB, right_at(fd, 7, 5 * MiB, ZEROS));
+		_exit(0);
+	}
+	EXPECT_EQ(0, status_of(child));
+	remove_group();
+}
+
+/* ---- each allocation failing in turn ---- */
+
+/* Has the @nth allocation from now on fail; none if 0. */
+static bool fail_nth(int nth)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", nth);
+	return put_text("/proc/thread-self/fail-nth", text);
+}
+
+/* Ends that, and says whether an allocation has failed. */
+static bool has_failed(void)
+{
+	bool failed = get_number("/proc/thread-self/fail-nth") == 0;
+
+	fail_nth(0);
+	return failed;
+}
+
+/* Whether the kernel can do that to us; sets it up. */
+static bool faults_can_be_injected(void)
+{
+	return put_text("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
+	       put_text("/sys/kernel/debug/failslab/verbose", "0") &&
+	       put_text("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
+	       put_text("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N") &&
+	       put_text("/sys/kernel/debug/fail_page_alloc/min-order", "0") &&
+	       put_text("/sys/kernel/debug/fail_page_alloc/verbose", "0") &&
+	       fail_nth(0);
+}
+
+#define NEED_FAULT_INJECTION()							\
+	do {									\
+		if (!faults_can_be_injected())					\
+			SKIP(return, "no CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC"); \
+	} while (0)
+
+TEST_F(memory, each_allocation_of_open_may_fail)
+{
+	int nth = 1, fd;
+
+	NEED_FAULT_INJECTION();
+	for (;; nth++) {
+		bool failed;
+
+		fail_nth(nth);
+		fd = variant->open(O_RDWR);
+		failed = has_failed();
+		if (!failed)
+			break;
+		/* An allocation may be one that can do without. */
+		if (fd < 0) {
+			EXPECT_TRUE(errno == ENOMEM || errno == ENFILE) TH_LOG("%m");
+		} else {
+			EXPECT_EQ(PAGE, put_at(fd, 0, PAGE, 1));
+			EXPECT_EQ(PAGE, right_at(fd, 0, PAGE, 1));
+			EXPECT_EQ(0, close(fd));
+		}
+	}
+	EXPECT_LE(0, fd);
+	EXPECT_LT(2, nth);
+	close(fd);
+}
+
+TEST_F(memory, each_allocation_of_a_write_may_fail)
+{
+	const long long places[] = { 0, 5 * PAGE + 3, 3 * NODE - PAGE, TiB - 7 };
+	const long long lens[] = { 10, 2 * PAGE, CHUNK + PAGE, 2 * NODE };
+	char *memory = fresh_memory(2 * NODE);
+	int most = 0;
+
+	NEED_FAULT_INJECTION();
+	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+		for (size_t j = 0; j < ARRAY_LEN(lens); j++) {
+			long long pos = places[i], len = lens[j];
+
+			fill(memory, len, pos, 1);
+			for (int nth = 1;; nth++) {
+				int fd = variant->open(O_RDWR);
+				ssize_t put;
+				bool failed;
+				int error;
+
+				ASSERT_LE(0, fd);
+				fail_nth(nth);
+				put = pwrite(fd, memory, len, pos);
+				error = errno;
+				failed = has_failed();
+				if (put < 0) {
+					ASSERT_EQ(ENOMEM, error);
+					ASSERT_EQ(0, length_of(fd));
+				} else {
+					ASSERT_LT(0, put);
+					ASSERT_EQ(pos + put, length_of(fd));
+					ASSERT_EQ(put, right_at(fd, pos, put, 1));
+				}
+				ASSERT_EQ(put == len ? 0 : ENOMEM, ERRNO_OF(fsync(fd)));
+				/* The rest, now that there is memory. */
+				put = put < 0 ? 0 : put;
+				ASSERT_EQ(len - put, pwrite(fd, memory + put, len - put, pos + put));
+				ASSERT_EQ(len, right_at(fd, pos, len, 1));
+				close(fd);
+				most = nth > most ? nth : most;
+				if (!failed)
+					break;
+			}
+		}
+	}
+	EXPECT_LT(5, most);
+}
+
+TEST_F(memory, each_allocation_of_an_atomic_write_may_fail)
+{
+	const long long places[] = { 0, 5 * PAGE + 3, NODE - PAGE, 2 * NODE + 9, TiB - 7 };
+	const long long lens[] = { 10, 2 * PAGE, CHUNK + PAGE, NODE + PAGE };
+	const long long end = 3 * NODE + 5;
+	char *memory = fresh_memory(2 * NODE);
+
+	NEED_FAULT_INJECTION();
+	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+		for (size_t j = 0; j < ARRAY_LEN(lens); j++) {
+			long long pos = places[i], len = lens[j];
+			struct iovec iov = { .iov_base = memory, .iov_len = len };
+
+			fill(memory, len, pos, 2);
+			for (int nth = 1;; nth++) {
+				int fd = variant->open(O_RDWR);
+				ssize_t put;
+				bool failed;
+				int error;
+
+				ASSERT_LE(0, fd);
+				ASSERT_EQ(end, put_at(fd, 0, end, 1));
+				fail_nth(nth);
+				put = pwritev2(fd, &iov, 1, pos, RWF_ATOMIC);
+				error = errno;
+				failed = has_failed();
+				if (put < 0) {
+					ASSERT_EQ(ENOMEM, error);
+					ASSERT_EQ(end, length_of(fd));
+					ASSERT_EQ(end, right_at(fd, 0, end, 1));
+				} else {
+					ASSERT_EQ(len, put);
+					ASSERT_EQ(len, right_at(fd, pos, len, 2));
+				}
+				close(fd);
+				if (!failed)
+					break;
+			}
+		}
+	}
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The module stays while there is anything of it to be reached. */
+#include <sys/socket.h>
+
+#include "harness.h"
+
+FIXTURE(module) {
+	int before;
+};
+
+/* How many references the module has; -1 if that cannot be told. */
+static int references(void)
+{
+	FILE *file = fopen("/sys/module/qemufile/refcnt", "re");
+	int count = -1;
+
+	if (file) {
+		if (fscanf(file, "%d", &count) != 1)
+			count = -1;
+		fclose(file);
+	}
+	return count;
+}
+
+/* Whether there are @count references; a file may be released a moment late. */
+static bool references_are(int count)
+{
+	for (int i = 0; i < 2000 && references() != count; i++)
+		sleep_ms(1);
+	return references() == count;
+}
+
+/* What rmmod(8) does; it says "in use" to EWOULDBLOCK. */
+static int remove_module(void)
+{
+	return syscall(SYS_delete_module, "qemufile", O_NONBLOCK);
+}
+
+FIXTURE_SETUP(module)
+{
+	self->before = references();
+	if (self->before < 0)
+		SKIP(return, "the driver is no module that can be unloaded here");
+}
+
+FIXTURE_TEARDOWN(module)
+{
+	EXPECT_TRUE(references_are(self->before)) {
+		TH_LOG("%d references before, %d after", self->before, references());
+	}
+}
+
+TEST_F(module, cannot_be_removed_while_a_file_is_open)
+{
+	int fd = open_device(O_RDWR);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(self->before + 1, references());
+	EXPECT_EQ(EWOULDBLOCK, ERRNO_OF(remove_module()));
+	EXPECT_EQ(100, put_at(fd, 0, 100, 1));
+	EXPECT_EQ(100, right_at(fd, 0, 100, 1));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(module, is_pinned_once_a_file_and_not_once_a_descriptor)
+{
+	int a = open_device(O_RDWR), b = open_device(O_RDONLY), c = dup(a);
+
+	ASSERT_LE(0, a);
+	ASSERT_LE(0, b);
+	ASSERT_LE(0, c);
+	EXPECT_EQ(self->before + 2, references());
+	EXPECT_EQ(0, close(a));
+	EXPECT_EQ(self->before + 2, references());
+	EXPECT_EQ(0, close(c));
+	EXPECT_TRUE(references_are(self->before + 1));
+	EXPECT_EQ(0, close(b));
+}
+
+TEST_F(module, is_not_pinned_by_an_open_that_failed)
+{
+	EXPECT_EQ(ENOTDIR, ERRNO_OF(open(DEVICE, O_RDONLY | O_DIRECTORY)));
+	EXPECT_EQ(EEXIST, ERRNO_OF(open(DEVICE, O_RDWR | O_CREAT | O_EXCL, 0600)));
+	EXPECT_TRUE(references_are(self->before));
+}
+
+TEST_F(module, is_not_pinned_by_o_path)
+{
+	int fd = open(DEVICE, O_PATH);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(self->before, references());
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(module, is_pinned_by_a_descriptor_in_flight)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { .header = {
+		.cmsg_len = CMSG_LEN(sizeof(int)),
+		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+	} };
+	struct iovec iov = { .iov_base = "x", .iov_len = 1 };
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control),
+	};
+	int sockets[2], fd = open_device(O_RDWR);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	ASSERT_EQ(1, sendmsg(sockets[0], &message, 0));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(self->before + 1, references());
+	EXPECT_EQ(EWOULDBLOCK, ERRNO_OF(remove_module()));
+	/* Never received: the socket lets go of it. */
+	close(sockets[0]);
+	close(sockets[1]);
+}
+
+TEST_F(module, is_let_go_by_a_process_that_is_killed)
+{
+	int ready[2];
+	char byte;
+	pid_t child;
+
+	ASSERT_EQ(0, pipe(ready));
+	child = fork_child();
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		for (int i = 0; i < 10; i++) {
+			int fd = open_device(O_RDWR);
+
+			if (fd < 0 || put_at(fd, 0, MiB, 1) != MiB)
+				_exit(1);
+		}
+		write(ready[1], "x", 1);
+		for (;;)
+			pause();
+	}
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	EXPECT_EQ(self->before + 10, references());
+	EXPECT_EQ(0, kill(child, SIGKILL));
+	EXPECT_EQ(128 + SIGKILL, status_of(child));
+}
+
+TEST_HARNESS_MAIN
