@@ -1,0 +1,41 @@
+# shellcheck shell=bash disable=SC2154
+# SPDX-License-Identifier: GPL-2.0
+#
+# What several parts of check.sh need; sourced by it.
+
+# run_selftests KERNEL "native|m32..." [OPTION OF vm.sh]...: builds the module
+# and the selftests, runs them all in one machine.
+run_selftests() {
+	local kernel=$1 variants=$2 variant dirs=() status=0
+	shift 2
+	"$TOP/scripts/build.sh" "$kernel" modules || return
+	for variant in $variants; do
+		dirs+=("$TOP/build/selftests-$variant")
+		in_root --user -- make --silent -j"$(nproc)" -C "$TOP/selftests" \
+			KSRC=/kernel/source OUT="${dirs[-1]}" \
+			"$([ "$variant" = m32 ] && echo M32=1 || echo M32=)" || return
+	done
+	"$TOP/scripts/vm.sh" --kernel "$kernel" --timeout 900 \
+		--log "$out/selftests-$kernel.kernel.log" "$@" -- \
+		sh "$TOP/scripts/run-selftests.sh" "${dirs[@]}" \
+		>"$out/selftests-$kernel.tap" || status=$?
+	count_results python3 "$TOP/scripts/tap.py" "$out/selftests-$kernel.tap"
+	# Of the programs that failed, what they said; of the others, nothing.
+	awk '/^@begin/ { text = "" } { text = text $0 "\n" } /^not ok|^@end .* [^04]$/ { bad = 1 }
+	     /^@end/ { if (bad) printf "%s", text; bad = 0 }' "$out/selftests-$kernel.tap" |
+		grep -v '^ok \|^#            OK\|^#  RUN '
+	return "$status"
+}
+
+# cargo_test ARG...: cargo test of rust/host, in the root, counted.
+cargo_test() {
+	local status=0 text
+	text=$(mktemp "$out/cargo.XXXXXX")
+	in_root --user --mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
+		CARGO_TARGET_DIR="$TOP/build/host" CARGO_TERM_COLOR=never \
+		cargo test --release --no-fail-fast \
+		--manifest-path "$TOP/rust/host/Cargo.toml" "$@" >"$text" 2>&1 || status=$?
+	grep -vE '^test .* \.\.\. ok$' "$text"
+	count_results python3 "$TOP/scripts/tap.py" --cargo "$text"
+	return "$status"
+}
