@@ -3,7 +3,10 @@
 //! What an open file can do: one short method an operation, and nothing but delegation.
 
 use crate::{
-    handle::Handle,
+    handle::{
+        Handle,
+        SpliceWrite, //
+    },
     ioctl,
     stream::{
         Access,
@@ -14,14 +17,23 @@ use crate::{
             FileExt,
             Whence, //
         },
-        file_operations::FileOperations,
+        file_operations::{
+            Advice,
+            Allocate,
+            FileOperations, //
+        },
+        mmap::NewMapping,
         poll::{
             Events,
             PollTable, //
         },
+        splice::Pipe,
     },
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ops::Range, //
+};
 use kernel::{
     fs::{
         File,
@@ -31,7 +43,8 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    prelude::*, //
+    prelude::*,
+    seq_file::SeqFile, //
 };
 
 /// What a file is opened on: all that the device and the regular files differ in.
@@ -82,6 +95,55 @@ impl<O: Opener> FileOperations for OpenFile<O> {
 
     fn poll(handle: &Handle, file: &File, table: &PollTable<'_>) -> Events {
         handle.poll(file, table)
+    }
+
+    type Target<'a> = SpliceWrite<'a>;
+
+    fn splice_read(
+        handle: &Handle,
+        file: &File,
+        pos: &mut i64,
+        pipe: &mut Pipe<'_>,
+        len: usize,
+        nonblocking: bool,
+    ) -> Result<usize> {
+        handle.splice_read(file, pos, pipe, len, nonblocking)
+    }
+
+    fn splice_write<'a>(handle: &'a Handle, file: &'a File) -> SpliceWrite<'a> {
+        SpliceWrite { handle, file }
+    }
+
+    fn mmap(handle: &Handle, _file: &File, mapping: &NewMapping<'_>) -> Result {
+        handle.mmap(mapping)
+    }
+
+    fn fasync(handle: &Handle, file: &File, fd: i32, on: i32) -> Result {
+        handle.set_async(file, fd, on)
+    }
+
+    fn fadvise(_handle: &Handle, _range: Range<i64>, _advice: Advice) -> Result {
+        // All is in memory, and what was drained is free already.
+        Ok(())
+    }
+
+    fn fallocate(handle: &Handle, file: &File, what: Allocate, range: Range<u64>) -> Result {
+        handle.allocate(file, what, range)
+    }
+
+    fn remap(
+        handle: &Handle,
+        to: u64,
+        source: &Handle,
+        from: u64,
+        len: u64,
+        file: &File,
+    ) -> Result<u64> {
+        handle.remap(to, source, from, len, file)
+    }
+
+    fn show_fdinfo(handle: &Handle, seq: &SeqFile) {
+        handle.show(seq);
     }
 
     fn ioctl(handle: &Handle, file: &File, cmd: u32, arg: usize) -> Result<u32> {

@@ -17,6 +17,10 @@ use crate::{
     },
     sys::{
         file::FileExt,
+        mmap::{
+            Fault,
+            NewMapping, //
+        },
         pseudo_fs::{
             InodeOperations,
             InodeRef,
@@ -59,7 +63,10 @@ impl StreamFile {
             (false, true) => O_WRONLY,
             (false, false) => return Err(EINVAL),
         };
-        let flags = mode | flags | O_LARGEFILE;
+        Self::open_as(stream, access, mode | flags | O_LARGEFILE)
+    }
+
+    fn open_as(stream: Arc<Stream>, access: Access, flags: u32) -> Result<ARef<File>> {
         let number = stream.number();
         let start = stream.start();
         let file = FILES.open(number, stream.clone(), c"qemufile", flags, |inode| {
@@ -67,6 +74,21 @@ impl StreamFile {
         })?;
         file.start_at(i64::try_from(start)?);
         Ok(file)
+    }
+}
+
+impl StreamFile {
+    /// Makes `mapping` one of a stream's pages.
+    ///
+    /// `EACCES` for a shared mapping that may be written, `ENOMEM`, `ENFILE`.
+    pub(crate) fn map(stream: &Arc<Stream>, mapping: &NewMapping<'_>) -> Result {
+        // A mapping is nobody who could write or would wait for bytes.
+        let access = Access {
+            read: false,
+            write: false,
+        };
+        let file = Self::open_as(stream.clone(), access, O_RDONLY)?;
+        FILES.map(mapping, &file)
     }
 }
 
@@ -82,6 +104,10 @@ impl InodeOperations for StreamFile {
     fn set_size(stream: ArcBorrow<'_, Stream>, size: i64) -> Result {
         let size = u64::try_from(size)?;
         stream.lock_for_writing().set_len(size).map(|_| ())
+    }
+
+    fn fault(stream: ArcBorrow<'_, Stream>, fault: &Fault<'_>) -> Result {
+        stream.fault(fault)
     }
 }
 

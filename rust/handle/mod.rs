@@ -6,9 +6,11 @@
 //! error that stays.
 
 mod error;
+mod pages;
 mod write;
 
 use self::error::LatchedError;
+pub(crate) use self::pages::SpliceWrite;
 use crate::{
     stream::{
         Access,
@@ -37,6 +39,8 @@ use kernel::{
     },
     iov::IovIterDest,
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     sync::Arc,
     types::ForeignOwnable, //
 };
@@ -106,7 +110,8 @@ impl Handle {
             &mut DestIter::new(dst),
             kiocb.is_nonblocking(),
         );
-        advance(&mut kiocb, progress.bytes)?;
+        let pos = kiocb.ki_pos_mut();
+        *pos = pos.saturating_add(i64::try_from(progress.bytes)?);
         progress.into_result()
     }
 
@@ -132,6 +137,26 @@ impl Handle {
         self.stream.ready(self.access(), pos, append) | Events::ERR.when(self.error().is_err())
     }
 
+    /// `O_ASYNC`
+    pub(crate) fn set_async(&self, file: &File, fd: i32, on: i32) -> Result {
+        self.stream.set_async(self.access(), file, fd, on)
+    }
+
+    /// `/proc/PID/fdinfo/FD`
+    pub(crate) fn show(&self, seq: &SeqFile) {
+        let info = self.stream.info();
+        seq_print!(seq, "qemufile-stream:\t{}\n", self.stream.number());
+        seq_print!(seq, "qemufile-length:\t{}\n", info.len);
+        seq_print!(seq, "qemufile-allocated:\t{}\n", info.allocated);
+        seq_print!(seq, "qemufile-chunks:\t{}\n", info.chunks);
+        seq_print!(seq, "qemufile-drained:\t{}\n", info.drained);
+        seq_print!(seq, "qemufile-limit:\t{}\n", info.limit.unwrap_or(0));
+        seq_print!(seq, "qemufile-readers:\t{}\n", info.readers);
+        seq_print!(seq, "qemufile-writers:\t{}\n", info.writers);
+        let errno = self.error().map_or_else(|err| err.to_errno(), |()| 0);
+        seq_print!(seq, "qemufile-error:\t{errno}\n");
+    }
+
     /// `fsync(2)`: everything is where it will be as soon as it is written; what could not be
     /// written is told once.
     pub(crate) fn sync(&self) -> Result {
@@ -148,11 +173,4 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.stream.detach(&self.seat);
     }
-}
-
-/// Moves the position of a call by what it has done.
-fn advance<T: ForeignOwnable>(kiocb: &mut Kiocb<'_, T>, bytes: usize) -> Result {
-    let pos = kiocb.ki_pos_mut();
-    *pos = pos.saturating_add(i64::try_from(bytes)?);
-    Ok(())
 }

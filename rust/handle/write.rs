@@ -2,15 +2,9 @@
 
 //! `write(2)` and its kin.
 
-use super::{
-    advance,
-    Handle, //
-};
+use super::Handle;
 use crate::{
-    stream::{
-        Progress,
-        Writer, //
-    },
+    stream::Progress,
     sys::{
         file::{
             FileExt,
@@ -20,11 +14,29 @@ use crate::{
     },
 };
 use kernel::{
-    fs::Kiocb,
+    fs::{
+        File,
+        Kiocb, //
+    },
     iov::IovIterSource,
     prelude::*,
     types::ForeignOwnable, //
 };
+
+/// One write: where, and how.
+pub(super) struct Call<'a> {
+    pub(super) file: &'a File,
+    /// Where the next byte goes; moves as bytes are written.
+    pub(super) pos: i64,
+    /// `IO_APPEND`: at the end, wherever that is when it comes to it.
+    pub(super) append: bool,
+    /// `IO_NDELAY`: do not wait for room.
+    pub(super) nonblocking: bool,
+    /// Do not wait for a lock either.
+    pub(super) nowait: bool,
+    /// `IO_UNIT`: all or nothing.
+    pub(super) atomic: bool,
+}
 
 /// Why a write stopped before its end.
 enum Stop {
@@ -42,39 +54,54 @@ impl From<Error> for Stop {
 
 impl Handle {
     /// Writes what fits, and returns how much that is, or an error if it is nothing.
-    ///
-    /// An error that keeps bytes out of the stream that the caller meant to be there is latched,
-    /// also when the call returns a count. A call that was wrong from the start, or that can be
-    /// made again, latches nothing.
     pub(crate) fn write<T: ForeignOwnable>(
         &self,
         mut kiocb: Kiocb<'_, T>,
         src: &mut IovIterSource<'_>,
     ) -> Result<usize> {
-        let mut src = SourceIter::new(src);
+        let mut call = Call {
+            file: kiocb.open_file(),
+            pos: kiocb.ki_pos(),
+            append: kiocb.is_append(),
+            nonblocking: kiocb.is_nonblocking(),
+            nowait: kiocb.is_nowait(),
+            atomic: kiocb.is_atomic(),
+        };
+        let result = self.write_call(&mut call, &mut SourceIter::new(src));
+        let pos = call.pos;
+        *kiocb.ki_pos_mut() = pos;
+        result
+    }
+
+    /// Writes what fits of `src`.
+    ///
+    /// An error that keeps bytes out of the stream that the caller meant to be there is latched,
+    /// also when the call returns a count. A call that was wrong from the start, or that can be
+    /// made again, latches nothing.
+    pub(super) fn write_call(
+        &self,
+        call: &mut Call<'_>,
+        src: &mut SourceIter<'_, '_>,
+    ) -> Result<usize> {
         let mut done = 0;
         let end = loop {
             let wanted = src.len();
             if wanted == 0 {
                 break Ok(());
             }
-            let stop = match self.write_once(&mut kiocb, &mut src, wanted, &mut done) {
+            match self.write_once(call, src, wanted, &mut done) {
                 Ok(()) => break Ok(()),
-                Err(stop) => stop,
-            };
-            match stop {
-                Stop::Failed(err) => break Err(err),
-                Stop::Full if kiocb.is_nonblocking() => break Err(EAGAIN),
-                Stop::Full => (),
+                Err(Stop::Failed(err)) => break Err(err),
+                Err(Stop::Full) if call.nonblocking => break Err(EAGAIN),
+                Err(Stop::Full) => (),
             }
-            let needed = if kiocb.is_atomic() { wanted as u64 } else { 1 };
-            let pos = self.target(&kiocb)?;
-            if let Err(err) = self.stream().wait_for_room(pos, needed) {
+            let needed = if call.atomic { wanted as u64 } else { 1 };
+            if let Err(err) = self.wait_for_room(call, needed) {
                 break Err(err);
             }
         };
         if let Err(err) = end {
-            let harmless = [EAGAIN, EINTR, ERESTARTSYS, EPERM, ENXIO].contains(&err);
+            let harmless = [EAGAIN, EINTR, ERESTARTSYS, EPERM, EINVAL, ENXIO].contains(&err);
             if !harmless && (err != EFAULT || done > 0) {
                 self.latch(err);
             }
@@ -82,69 +109,62 @@ impl Handle {
         Progress { bytes: done, end }.into_result()
     }
 
-    /// Where the next byte goes.
-    fn target<T: ForeignOwnable>(&self, kiocb: &Kiocb<'_, T>) -> Result<u64> {
-        if kiocb.is_append() {
-            Ok(self.stream().len())
+    /// Waits until readers have made room for `needed` bytes.
+    fn wait_for_room(&self, call: &Call<'_>, needed: u64) -> Result {
+        let pos = if call.append {
+            self.stream.len()
         } else {
-            Ok(u64::try_from(kiocb.ki_pos())?)
-        }
+            u64::try_from(call.pos)?
+        };
+        self.stream.wait_for_room(pos, needed)
     }
 
     /// Writes what there is room for just now.
-    fn write_once<T: ForeignOwnable>(
+    fn write_once(
         &self,
-        kiocb: &mut Kiocb<'_, T>,
+        call: &mut Call<'_>,
         src: &mut SourceIter<'_, '_>,
         wanted: usize,
         done: &mut usize,
     ) -> Result<(), Stop> {
-        let writer = if kiocb.is_nowait() {
-            self.stream().try_lock_for_writing()?
+        let writer = if call.nowait {
+            self.stream.try_lock_for_writing()?
         } else {
-            self.stream().lock_for_writing()
+            self.stream.lock_for_writing()
         };
-        if kiocb.is_append() {
-            *kiocb.ki_pos_mut() = i64::try_from(writer.len()).map_err(Error::from)?;
+        if call.append {
+            call.pos = i64::try_from(writer.len()).map_err(Error::from)?;
         }
-        let pos = u64::try_from(kiocb.ki_pos()).map_err(Error::from)?;
+        let pos = u64::try_from(call.pos).map_err(Error::from)?;
         let room = writer.allowance(pos, wanted)?;
         let full = if room.wait { Stop::Full } else { ENOSPC.into() };
         if room.bytes == 0 {
             return Err(full);
         }
-        let allowed = kiocb.open_file().write_limit(kiocb.ki_pos(), room.bytes)?;
+        let allowed = call.file.write_limit(call.pos, room.bytes)?;
         let beyond = if allowed < room.bytes { EFBIG.into() } else { full };
 
-        let progress = if kiocb.is_atomic() {
+        let progress = if call.atomic {
             if allowed < wanted {
                 return Err(beyond);
             }
-            write_whole(&writer, pos, src, wanted)?
+            writer.write_atomic(pos, src, wanted)?;
+            Progress {
+                bytes: wanted,
+                end: Ok(()),
+            }
         } else {
             writer.write(pos, src, allowed)
         };
         drop(writer);
-        advance(kiocb, progress.bytes)?;
         *done += progress.bytes;
+        call.pos = call
+            .pos
+            .saturating_add(i64::try_from(progress.bytes).map_err(Error::from)?);
         progress.end?;
         if allowed < wanted {
             return Err(beyond);
         }
         Ok(())
     }
-}
-
-/// `RWF_ATOMIC`: all or nothing.
-fn write_whole(
-    writer: &Writer<'_>,
-    pos: u64,
-    src: &mut SourceIter<'_, '_>,
-    len: usize,
-) -> Result<Progress> {
-    writer.write_atomic(pos, src, len)?;
-    Ok(Progress {
-        bytes: len,
-        end: Ok(()),
-    })
 }

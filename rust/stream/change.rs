@@ -6,9 +6,9 @@ use super::{
     Inner,
     Properties,
     Stream,
-    Writer, //
+    Writer,
+    PAGE_BYTES, //
 };
-use crate::sys::poll::Events;
 use core::ops::Range;
 use kernel::{
     prelude::*,
@@ -29,25 +29,11 @@ pub(crate) struct Extent {
 }
 
 impl Stream {
-    /// Tells everybody who waits for bytes that there may be some.
-    pub(super) fn notify_readers(&self) {
-        self.more.notify_all();
-        self.wake(Events::IN);
-    }
-
-    /// Tells everybody, after something else than the bytes has changed.
-    fn notify_all(&self) {
-        self.more.notify_all();
-        self.room.notify_all();
-        self.wake(Events::IN | Events::OUT | Events::HUP | Events::RDHUP);
-    }
-
     /// Frees what all readers have passed, and tells the writers that there is room.
     pub(super) fn drain(&self, mut inner: Guard<'_, Inner, MutexBackend>) {
         if inner.drain() {
             drop(inner);
-            self.room.notify_all();
-            self.wake(Events::OUT);
+            self.notify_writers();
         }
     }
 
@@ -116,8 +102,15 @@ impl Writer<'_> {
             if !shrinks && inner.ceiling().is_some_and(|ceiling| len > ceiling) {
                 return Err(ENOSPC);
             }
+            let before = inner.buffer.len();
             let reached = inner.buffer.set_len(len)?;
             inner.publish_len();
+            if shrinks {
+                // The last page stays, with zeros where the bytes were; the others go.
+                let end = reached.next_multiple_of(PAGE_BYTES);
+                inner.unmap(reached..end.min(before), false);
+                inner.unmap(end..before, true);
+            }
             reached
         };
         self.stream.notify_all();
@@ -133,6 +126,37 @@ impl Writer<'_> {
             return Err(EPERM);
         }
         let end = range.end.min(inner.buffer.len());
-        inner.buffer.punch(range.start.min(end)..end)
+        let range = range.start.min(end)..end;
+        inner.buffer.punch(range.clone())?;
+        inner.unmap(range, false);
+        Ok(())
+    }
+
+    /// Sets memory aside for a part of the stream, and makes the stream at least that long unless
+    /// `keep_size`.
+    ///
+    /// `EPERM` if the stream is sealed; `ENOSPC` beyond the limit; `ENXIO` for a part that has
+    /// been drained; `ENOMEM`. The stream is then as it was.
+    pub(crate) fn reserve(&self, range: Range<u64>, keep_size: bool) -> Result {
+        {
+            let mut inner = self.stream.inner.lock();
+            if inner.properties.sealed {
+                return Err(EPERM);
+            }
+            if range.start < inner.drained {
+                return Err(ENXIO);
+            }
+            if inner.ceiling().is_some_and(|ceiling| range.end > ceiling) {
+                return Err(ENOSPC);
+            }
+            let len = range.end.saturating_sub(range.start);
+            inner.buffer.reserve(range.start, len)?;
+            if !keep_size && range.end > inner.buffer.len() {
+                inner.buffer.set_len(range.end)?;
+                inner.publish_len();
+            }
+        }
+        self.stream.notify_readers();
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@
 //! 5. The locks of the wait queues.
 
 mod change;
+mod pages;
 mod read;
 mod write;
 
@@ -22,6 +23,10 @@ pub(crate) use self::write::Writer;
 use crate::{
     sized_buffer::SizedBuffer,
     sys::{
+        fasync::{
+            AsyncQueue,
+            Band, //
+        },
         page::PAGE_SIZE,
         poll::{
             new_poll_queue,
@@ -31,7 +36,9 @@ use crate::{
         pseudo_fs::InodeRef,
     },
 };
+use core::ops::Range;
 use kernel::{
+    fs::File,
     new_condvar,
     new_mutex,
     prelude::*,
@@ -133,6 +140,10 @@ pub(crate) struct Stream {
     /// Who polls one of the handles.
     #[pin]
     polled: PollQueue,
+    /// Who wants a signal when there is something to read.
+    wants_data: AsyncQueue,
+    /// Who wants a signal when there is room to write.
+    wants_room: AsyncQueue,
 }
 
 struct Inner {
@@ -189,6 +200,14 @@ impl Inner {
         }
     }
 
+    /// To be called after a change of the bytes in `range`, before the lock is dropped: another
+    /// page may hold them now. `gone` says that they are no more.
+    fn unmap(&self, range: Range<u64>, gone: bool) {
+        if let Some((inode, _)) = &self.inode {
+            inode.unmap(range, gone);
+        }
+    }
+
     /// Frees what all readers have passed. Returns whether that was anything.
     fn drain(&mut self) -> bool {
         if !self.properties.drain {
@@ -207,6 +226,7 @@ impl Inner {
         if self.buffer.punch(page(self.drained)..page(passed)).is_err() {
             return false;
         }
+        self.unmap(page(self.drained)..page(passed), false);
         self.drained = passed;
         true
     }
@@ -241,6 +261,8 @@ impl Stream {
                 more <- new_condvar!("qemufile::more"),
                 room <- new_condvar!("qemufile::room"),
                 polled <- new_poll_queue!("qemufile::polled"),
+                wants_data: AsyncQueue::new(),
+                wants_room: AsyncQueue::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -308,9 +330,7 @@ impl Stream {
         drop(inner);
         // May free the inode, which has a reference to the stream; the handle has one, too.
         drop(last);
-        self.more.notify_all();
-        self.room.notify_all();
-        self.wake(Events::IN | Events::OUT | Events::HUP | Events::RDHUP);
+        self.notify_all();
     }
 
     /// The stream's length in bytes.
@@ -336,6 +356,45 @@ impl Stream {
             writers: inner.writers,
             properties: inner.properties,
         }
+    }
+
+    /// Tells everybody who waits for bytes that there may be some.
+    fn notify_readers(&self) {
+        self.more.notify_all();
+        self.wants_data.signal(Band::In);
+        self.wake(Events::IN);
+    }
+
+    /// Tells everybody who waits for room that there may be some.
+    fn notify_writers(&self) {
+        self.room.notify_all();
+        self.wants_room.signal(Band::Out);
+        self.wake(Events::OUT);
+    }
+
+    /// Tells everybody, after something else than the bytes has changed.
+    fn notify_all(&self) {
+        self.more.notify_all();
+        self.room.notify_all();
+        self.wants_data.signal(Band::In);
+        self.wants_room.signal(Band::Out);
+        self.wake(Events::IN | Events::OUT | Events::HUP | Events::RDHUP);
+    }
+
+    /// Begins or ends `O_ASYNC` of a handle with this access.
+    pub(crate) fn set_async(&self, access: Access, file: &File, fd: i32, on: i32) -> Result {
+        if access.read {
+            self.wants_data.set(fd, file, on)?;
+        }
+        if access.write {
+            let result = self.wants_room.set(fd, file, on);
+            if result.is_err() && access.read {
+                // Taking it off the list again cannot fail.
+                let _ = self.wants_data.set(-1, file, 0);
+            }
+            result?;
+        }
+        Ok(())
     }
 
     /// Wakes those who poll any handle of the stream.

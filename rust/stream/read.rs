@@ -4,6 +4,7 @@
 
 use super::{
     Access,
+    Inner,
     Progress,
     Seat,
     Stream,
@@ -17,7 +18,13 @@ use crate::{
         sched::fatal_signal_pending, //
     },
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::lock::{
+        mutex::MutexBackend,
+        Guard, //
+    },
+};
 
 impl Seat {
     /// What the handle has the stream open for.
@@ -45,22 +52,13 @@ impl Stream {
                 break Ok(());
             }
             let here = pos.saturating_add(done as u64);
-            let mut inner = self.inner.lock();
-            if here < inner.drained {
-                break Err(ENXIO);
-            }
-            if here >= inner.buffer.len() {
-                if done > 0 || !inner.others_may_write(seat.access) {
-                    break Ok(());
-                }
-                if nonblocking {
-                    break Err(EAGAIN);
-                }
-                if self.more.wait_interruptible(&mut inner) {
-                    break Err(ERESTARTSYS);
-                }
-                continue;
-            }
+            // What was read before makes the end of the stream an end of the call.
+            let inner = match self.wait_for_data(seat.access, here, nonblocking || done > 0) {
+                Ok(Some(inner)) => inner,
+                Ok(None) => break Ok(()),
+                Err(err) if err == EAGAIN && done > 0 => break Ok(()),
+                Err(err) => break Err(err),
+            };
             let copied = inner.buffer.read_to(here, dst.limit(SLICE));
             let faulted = dst.remaining() > 0 && here + copied as u64 != inner.buffer.len();
             drop(inner);
@@ -76,8 +74,38 @@ impl Stream {
         Progress { bytes: done, end }
     }
 
+    /// Waits until there is a byte at `pos`, or there will be none: `None`.
+    ///
+    /// `EAGAIN` if that would wait and is not to; `ERESTARTSYS` when a signal comes; `ENXIO` if
+    /// the byte has been drained.
+    pub(super) fn wait_for_data(
+        &self,
+        access: Access,
+        pos: u64,
+        nonblocking: bool,
+    ) -> Result<Option<Guard<'_, Inner, MutexBackend>>> {
+        let mut inner = self.inner.lock();
+        loop {
+            if pos < inner.drained {
+                return Err(ENXIO);
+            }
+            if pos < inner.buffer.len() {
+                return Ok(Some(inner));
+            }
+            if !inner.others_may_write(access) {
+                return Ok(None);
+            }
+            if nonblocking {
+                return Err(EAGAIN);
+            }
+            if self.more.wait_interruptible(&mut inner) {
+                return Err(ERESTARTSYS);
+            }
+        }
+    }
+
     /// Notes that a handle has read `bytes` from `pos` on, and drains what can be drained.
-    fn pass(&self, seat: &Seat, pos: u64, bytes: u64) {
+    pub(super) fn pass(&self, seat: &Seat, pos: u64, bytes: u64) {
         let Some(index) = seat.index.filter(|_| bytes > 0) else {
             return;
         };

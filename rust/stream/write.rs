@@ -112,6 +112,7 @@ impl Writer<'_> {
                 let mut inner = self.stream.inner.lock();
                 let result = inner.buffer.write_from(here, src.limit(slice));
                 inner.publish_len();
+                inner.unmap(here..here.saturating_add(slice as u64), false);
                 result
             };
             done += copied;
@@ -151,6 +152,7 @@ impl Writer<'_> {
                 match inner.buffer.write_from(pos, src.limit(len)) {
                     (_, Ok(())) => {
                         inner.publish_len();
+                        inner.unmap(pos..pos.saturating_add(len as u64), false);
                         break;
                     }
                     (_, Err(err)) => {

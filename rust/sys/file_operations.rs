@@ -10,25 +10,26 @@
 //!
 //! [`MiscDevice`]: kernel::miscdevice::MiscDevice
 
+mod vtable;
+
+pub(super) use self::vtable::Vtable;
 use super::{
     bindings as helpers,
     file::Whence,
+    mmap::NewMapping,
     poll::{
         Events,
         PollTable, //
     },
-};
-use core::marker::PhantomData;
-use kernel::{
-    bindings,
-    error::VTABLE_DEFAULT_ERROR,
-    ffi::{
-        c_int,
-        c_long,
-        c_uint,
-        c_ulong,
-        c_void, //
+    splice::{
+        Pipe,
+        SpliceTarget, //
     },
+};
+use core::ops::Range;
+use kernel::{
+    error::VTABLE_DEFAULT_ERROR,
+    ffi::c_int,
     fs::{
         File,
         Kiocb, //
@@ -37,10 +38,44 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    module::this_module,
     prelude::*,
+    seq_file::SeqFile,
     types::ForeignOwnable, //
 };
+
+/// What `posix_fadvise(2)` advises.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// The bytes will not be needed soon: `POSIX_FADV_DONTNEED`.
+    DontNeed,
+    /// Any other that there is.
+    Other,
+}
+
+/// What `fallocate(2)` is to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Allocate {
+    /// Set memory aside, and grow the file unless `keep_size`.
+    Reserve { keep_size: bool },
+    /// Make a hole: `FALLOC_FL_PUNCH_HOLE`.
+    Punch,
+    /// Make zeros, and grow the file unless `keep_size`: `FALLOC_FL_ZERO_RANGE`.
+    Zero { keep_size: bool },
+}
+
+impl Allocate {
+    /// `EOPNOTSUPP` for a mode that none of these is.
+    fn from_raw(mode: c_int) -> Result<Self> {
+        let mode = u32::try_from(mode)?;
+        let keep_size = mode & helpers::FALLOC_FL_KEEP_SIZE != 0;
+        match mode & !helpers::FALLOC_FL_KEEP_SIZE {
+            0 => Ok(Self::Reserve { keep_size }),
+            helpers::FALLOC_FL_PUNCH_HOLE if keep_size => Ok(Self::Punch),
+            helpers::FALLOC_FL_ZERO_RANGE => Ok(Self::Zero { keep_size }),
+            _ => Err(EOPNOTSUPP),
+        }
+    }
+}
 
 /// What can be done with an open file.
 #[vtable]
@@ -111,194 +146,92 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Lends out up to `len` bytes from `pos` on, and moves `pos`.
+    ///
+    /// `nonblocking` is `SPLICE_F_NONBLOCK`.
+    fn splice_read(
+        _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _pos: &mut i64,
+        _pipe: &mut Pipe<'_>,
+        _len: usize,
+        _nonblocking: bool,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// What takes the bytes of a pipe in, in the order of their positions.
+    type Target<'a>: SpliceTarget;
+
+    /// Begins a `->splice_write`.
+    fn splice_write<'a>(
+        this: <Self::Ptr as ForeignOwnable>::Borrowed<'a>,
+        file: &'a File,
+    ) -> Self::Target<'a>;
+
+    /// Sets up a mapping of the file.
+    fn mmap(
+        _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _mapping: &NewMapping<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Begins or ends `O_ASYNC`; `fd` and `on` are for [`AsyncQueue::set`].
+    ///
+    /// [`AsyncQueue::set`]: super::fasync::AsyncQueue::set
+    fn fasync(
+        _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _fd: c_int,
+        _on: c_int,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `posix_fadvise(2)`; `advice` is one of `POSIX_FADV_*`.
+    fn fadvise(
+        _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _range: Range<i64>,
+        _advice: Advice,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `fallocate(2)`: sees to the bytes of `range`, which is not empty. The VFS asks only for
+    /// regular files.
+    fn fallocate(
+        _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _mode: Allocate,
+        _range: Range<u64>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `FICLONE`, `FICLONERANGE` and `copy_file_range(2)`: makes `len` bytes from `to` on of this
+    /// file those of `source` from `from` on; a `len` of 0 is all there are. Returns how many.
+    ///
+    /// The VFS asks only for two regular files of one file system.
+    fn remap(
+        _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _to: u64,
+        _source: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _from: u64,
+        _len: u64,
+        _file: &File,
+    ) -> Result<u64> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Adds lines to `/proc/PID/fdinfo/FD`.
+    fn show_fdinfo(_this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, _seq: &SeqFile) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Makes what was written last; reports what could not be.
     fn fsync(_this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, _file: &File) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
-    }
-}
-
-/// The table of an implementation.
-pub(crate) struct Vtable<T: FileOperations>(PhantomData<T>);
-
-/// The state of an open file, as its operations see it.
-///
-/// # Safety
-///
-/// `file` must be valid for `'a`, opened through [`Vtable<T>`] and not yet released.
-unsafe fn state<'a, T: FileOperations>(
-    file: *mut bindings::file,
-) -> <T::Ptr as ForeignOwnable>::Borrowed<'a> {
-    // SAFETY: `open` put it there, and only `release` takes it away.
-    unsafe { <T::Ptr as ForeignOwnable>::borrow((*file).private_data) }
-}
-
-/// A C return value: the negative error number, or zero.
-fn status(result: Result) -> c_int {
-    result.map_or_else(|err| err.to_errno(), |()| 0)
-}
-
-/// A C return value: the negative error number, or the count of bytes.
-fn count(result: Result<usize>) -> isize {
-    match result {
-        // A count is at most MAX_RW_COUNT.
-        Ok(bytes) => isize::try_from(bytes).unwrap_or(isize::MAX),
-        Err(err) => err.to_errno() as isize,
-    }
-}
-
-impl<T: FileOperations> Vtable<T> {
-    /// # Safety
-    ///
-    /// `file` is being opened through this table, on `inode`.
-    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: Both are valid and being opened.
-        let ret = unsafe { bindings::generic_file_open(inode, file) };
-        if ret != 0 {
-            return ret;
-        }
-        // SAFETY: The file is valid; nobody else has it yet.
-        match T::open(unsafe { File::from_raw_file(file) }) {
-            Ok(ptr) => {
-                // SAFETY: During `open` the fields of the file are ours to set.
-                unsafe { Self::init_file(file, ptr) };
-                0
-            }
-            Err(err) => err.to_errno(),
-        }
-    }
-
-    /// Gives a new file its state.
-    ///
-    /// # Safety
-    ///
-    /// Nobody else may be using `file`, and its operations must be this table.
-    pub(super) unsafe fn init_file(file: *mut bindings::file, ptr: T::Ptr) {
-        // SAFETY: By the caller's promise.
-        unsafe {
-            (*file).private_data = ptr.into_foreign();
-            (*file).f_mode |= helpers::QEMUFILE_FMODE_SEEKABLE
-                | helpers::QEMUFILE_FMODE_ATOMIC_POS
-                | helpers::QEMUFILE_FMODE_NOWAIT
-                | helpers::QEMUFILE_FMODE_CAN_ODIRECT
-                | helpers::QEMUFILE_FMODE_CAN_ATOMIC_WRITE;
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `file` was opened through this table and is being released.
-    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: `open` put the pointer there, and this is the last operation on the file.
-        let ptr = unsafe { T::Ptr::from_foreign((*file).private_data) };
-        // SAFETY: The file is valid during this call.
-        T::release(ptr, unsafe { File::from_raw_file(file) });
-        0
-    }
-
-    /// # Safety
-    ///
-    /// `file` is open through this table.
-    unsafe extern "C" fn flush(file: *mut bindings::file, _id: *mut c_void) -> c_int {
-        // SAFETY: By the caller's promise, as for all of these.
-        let (this, file) = unsafe { (state::<T>(file), File::from_raw_file(file)) };
-        status(T::flush(this, file))
-    }
-
-    /// # Safety
-    ///
-    /// `kiocb` is of a file that is open through this table; `iter` is a destination.
-    unsafe extern "C" fn read_iter(
-        kiocb: *mut bindings::kiocb,
-        iter: *mut bindings::iov_iter,
-    ) -> isize {
-        // SAFETY: By the caller's promise.
-        let (kiocb, dst) = unsafe { (Kiocb::from_raw(kiocb), IovIterDest::from_raw(iter)) };
-        count(T::read_iter(kiocb, dst))
-    }
-
-    /// # Safety
-    ///
-    /// `kiocb` is of a file that is open through this table; `iter` is a source.
-    unsafe extern "C" fn write_iter(
-        kiocb: *mut bindings::kiocb,
-        iter: *mut bindings::iov_iter,
-    ) -> isize {
-        // SAFETY: By the caller's promise.
-        let (kiocb, src) = unsafe { (Kiocb::from_raw(kiocb), IovIterSource::from_raw(iter)) };
-        count(T::write_iter(kiocb, src))
-    }
-
-    /// # Safety
-    ///
-    /// `file` is open through this table.
-    unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: c_int) -> i64 {
-        // SAFETY: By the caller's promise.
-        let (this, file) = unsafe { (state::<T>(file), File::from_raw_file(file)) };
-        Whence::from_raw(whence)
-            .and_then(|whence| T::llseek(this, file, offset, whence))
-            .unwrap_or_else(|err| err.to_errno().into())
-    }
-
-    /// # Safety
-    ///
-    /// `file` is open through this table; `table` is null or valid.
-    unsafe extern "C" fn poll(
-        file: *mut bindings::file,
-        table: *mut bindings::poll_table,
-    ) -> bindings::__poll_t {
-        // SAFETY: By the caller's promise.
-        let (this, file, table) = unsafe {
-            (
-                state::<T>(file),
-                File::from_raw_file(file),
-                PollTable::from_raw(table),
-            )
-        };
-        T::poll(this, file, &table).as_raw()
-    }
-
-    /// # Safety
-    ///
-    /// `file` is open through this table.
-    unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
-        // SAFETY: By the caller's promise.
-        let (this, file) = unsafe { (state::<T>(file), File::from_raw_file(file)) };
-        // A descriptor number fits in an int.
-        count(T::ioctl(this, file, cmd, arg).and_then(|value| Ok(usize::try_from(value)?)))
-    }
-
-    /// # Safety
-    ///
-    /// `file` is open through this table.
-    unsafe extern "C" fn fsync(
-        file: *mut bindings::file,
-        _start: i64,
-        _end: i64,
-        _datasync: c_int,
-    ) -> c_int {
-        // SAFETY: By the caller's promise.
-        let (this, file) = unsafe { (state::<T>(file), File::from_raw_file(file)) };
-        status(T::fsync(this, file))
-    }
-
-    const TABLE: bindings::file_operations = bindings::file_operations {
-        owner: this_module::<T::OwnerModule>().as_ptr(),
-        open: Some(Self::open),
-        release: Some(Self::release),
-        flush: if T::HAS_FLUSH { Some(Self::flush) } else { None },
-        read_iter: if T::HAS_READ_ITER { Some(Self::read_iter) } else { None },
-        write_iter: if T::HAS_WRITE_ITER { Some(Self::write_iter) } else { None },
-        llseek: if T::HAS_LLSEEK { Some(Self::llseek) } else { None },
-        poll: if T::HAS_POLL { Some(Self::poll) } else { None },
-        unlocked_ioctl: if T::HAS_IOCTL { Some(Self::ioctl) } else { None },
-        #[cfg(CONFIG_COMPAT)]
-        compat_ioctl: if T::HAS_IOCTL { bindings::compat_ptr_ioctl } else { None },
-        fsync: if T::HAS_FSYNC { Some(Self::fsync) } else { None },
-        ..pin_init::zeroed()
-    };
-
-    /// The table, for a `struct file` or whatever makes them.
-    pub(super) const fn build() -> &'static bindings::file_operations {
-        &Self::TABLE
     }
 }

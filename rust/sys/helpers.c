@@ -6,6 +6,8 @@
  */
 
 #include <linux/fs.h>
+#include <linux/fadvise.h>
+#include <linux/falloc.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -13,6 +15,7 @@
 #include <linux/pseudo_fs.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/splice.h>
 #include <linux/uio.h>
 
 /* statfs() of a handle: "QEMF" */
@@ -74,9 +77,9 @@ unsigned long qemufile_folio_nr_pages(struct folio *folio)
 	return folio_nr_pages(folio);
 }
 
-int qemufile_folio_ref_count(struct folio *folio)
+int qemufile_folio_refs(struct folio *folio)
 {
-	return folio_ref_count(folio);
+	return folio_ref_count(folio) - folio_mapcount(folio);
 }
 
 void qemufile_folio_ref_add(struct folio *folio, int n)
@@ -216,4 +219,164 @@ int qemufile_init_pseudo(struct fs_context *fc, const struct super_operations *o
 		return -ENOMEM;
 	ctx->ops = ops;
 	return 0;
+}
+
+/* include/linux/pipe_fs_i.h, include/linux/splice.h */
+
+bool qemufile_pipe_is_full(struct pipe_inode_info *pipe)
+{
+	return pipe_is_full(pipe);
+}
+
+/* Marks a pipe buffer whose page nobody will ever write to, as all that we lend. */
+static const char qemufile_lent;
+
+/* Takes over the reference to @page; no page is a page of zeros. */
+void qemufile_pipe_lend(struct pipe_inode_info *pipe, struct page *page, size_t offset, size_t len)
+{
+	if (!page) {
+		page = ZERO_PAGE(0);
+		get_page(page);
+	}
+	if (pipe_is_full(pipe) || offset > PAGE_SIZE || len > PAGE_SIZE - offset) {
+		put_page(page);
+		return;
+	}
+	*pipe_head_buf(pipe) = (struct pipe_buffer) {
+		.ops = &nosteal_pipe_buf_ops,
+		.page = page,
+		.offset = offset,
+		.len = len,
+		.private = (unsigned long)&qemufile_lent,
+	};
+	pipe->head++;
+}
+
+/*
+ * A reference to the page in @buf, if the bytes wanted are all of it and go to
+ * a whole page of the target, and if it will not change: because it was lent
+ * by one of our own streams, or because the pipe gives it away. What is given
+ * away must be an ordinary page by itself that nobody else knows, as it may be
+ * mapped and lent from then on; fs/fuse/dev.c has the same worries in
+ * fuse_check_folio().
+ */
+static struct page *take_page(struct pipe_inode_info *pipe, struct pipe_buffer *buf,
+			      struct splice_desc *sd)
+{
+	struct folio *folio;
+	bool ours;
+
+	if (sd->len != PAGE_SIZE || buf->len != PAGE_SIZE || buf->offset ||
+	    !IS_ALIGNED(sd->pos, PAGE_SIZE))
+		return NULL;
+
+	ours = buf->ops == &nosteal_pipe_buf_ops &&
+	       buf->private == (unsigned long)&qemufile_lent;
+	if (ours) {
+		if (is_zero_page(buf->page))
+			return NULL;
+		get_page(buf->page);
+		return buf->page;
+	}
+
+	if (!(sd->flags & SPLICE_F_MOVE) && !(buf->flags & PIPE_BUF_FLAG_GIFT))
+		return NULL;
+	folio = page_folio(buf->page);
+	if (folio_test_large(folio) || folio->mapping || folio_mapped(folio) ||
+	    folio_test_lru(folio) || !pipe_buf_try_steal(pipe, buf))
+		return NULL;
+	/* Locked, and no longer the pipe's to read. */
+	folio_unlock(folio);
+	folio_get(folio);
+	return buf->page;
+}
+
+/* Where qemufile_splice_write() puts things. */
+struct splice_target {
+	void *data;
+	bool (*adopt)(void *data, loff_t pos, struct page *page);
+	ssize_t (*copy)(void *data, loff_t pos, struct iov_iter *from);
+};
+
+static int splice_actor_fn(struct pipe_inode_info *pipe, struct pipe_buffer *buf,
+			   struct splice_desc *sd)
+{
+	struct splice_target *target = sd->u.data;
+	struct page *page = take_page(pipe, buf, sd);
+	struct bio_vec bvec;
+	struct iov_iter from;
+
+	if (page && target->adopt(target->data, sd->pos, page))
+		return sd->len;
+	bvec_set_page(&bvec, buf->page, sd->len, buf->offset);
+	iov_iter_bvec(&from, ITER_SOURCE, &bvec, 1, sd->len);
+	return target->copy(target->data, sd->pos, &from);
+}
+
+/*
+ * Moves bytes from a pipe to @pos and on. @adopt is given a reference to a
+ * page that shall be the content at its position, and tells whether it is;
+ * otherwise @copy is called.
+ */
+ssize_t qemufile_splice_write(struct pipe_inode_info *pipe, loff_t *pos, size_t len,
+			      unsigned int flags, void *data,
+			      bool (*adopt)(void *data, loff_t pos, struct page *page),
+			      ssize_t (*copy)(void *data, loff_t pos, struct iov_iter *from))
+{
+	struct splice_target target = { .data = data, .adopt = adopt, .copy = copy };
+	struct splice_desc sd = {
+		.total_len = len,
+		.flags = flags,
+		.pos = *pos,
+		.u.data = &target,
+	};
+	ssize_t ret;
+
+	pipe_lock(pipe);
+	ret = __splice_from_pipe(pipe, &sd, splice_actor_fn);
+	pipe_unlock(pipe);
+	*pos = sd.pos;
+	return ret;
+}
+
+/* include/linux/mm.h */
+
+u64 qemufile_fault_pgoff(struct vm_fault *vmf)
+{
+	return vmf->pgoff;
+}
+
+struct inode *qemufile_fault_inode(struct vm_fault *vmf)
+{
+	return file_inode(vmf->vma->vm_file);
+}
+
+/* No page is a page of zeros. That another thread was faster is as good. */
+int qemufile_fault_insert(struct vm_fault *vmf, struct page *page)
+{
+	int err = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, page ?: ZERO_PAGE(0));
+
+	return err == -EBUSY ? 0 : err;
+}
+
+bool qemufile_vma_make_mixed(struct vm_area_struct *vma, const struct vm_operations_struct *ops)
+{
+	if (vma->vm_flags & VM_SHARED) {
+		if (vma->vm_flags & VM_WRITE)
+			return false;
+		vm_flags_clear(vma, VM_MAYWRITE);
+	}
+	vm_flags_set(vma, VM_MIXEDMAP);
+	vma->vm_ops = ops;
+	return true;
+}
+
+/* All pages that have one of the bytes from @start to before @end. */
+void qemufile_unmap(struct inode *inode, u64 start, u64 end, bool even_cows)
+{
+	pgoff_t first = start >> PAGE_SHIFT;
+
+	if (start < end && mapping_mapped(inode->i_mapping))
+		unmap_mapping_pages(inode->i_mapping, first,
+				    DIV_ROUND_UP_ULL(end, PAGE_SIZE) - first, even_cows);
 }

@@ -7,12 +7,15 @@
 
 pub(crate) mod abi;
 mod bindings;
+pub(crate) mod fasync;
 pub(crate) mod file;
 pub(crate) mod file_operations;
 pub(crate) mod iov;
 pub(crate) mod misc_device;
+pub(crate) mod mmap;
 pub mod page;
 pub(crate) mod poll;
 pub(crate) mod pseudo_fs;
 pub(crate) mod sched;
 pub(crate) mod shared;
+pub(crate) mod splice;

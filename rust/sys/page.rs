@@ -63,6 +63,18 @@ impl PageRef {
         })
     }
 
+    /// # Safety
+    ///
+    /// The caller must own a reference to the page's folio, which is the result's from then on.
+    pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self { page }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::page {
+        self.page.as_ptr()
+    }
+
     fn folio(&self) -> *mut bindings::folio {
         // SAFETY: By the type invariant `page` is a page of a folio that we hold a reference to.
         unsafe { helpers::qemufile_page_folio(self.page.as_ptr()) }
@@ -73,13 +85,14 @@ impl PageRef {
         core::ptr::eq(self.folio(), other.folio())
     }
 
-    /// How many references there are to the folio, this one and those to its other pages included.
+    /// How many references there are to the folio, this one and those to its other pages included,
+    /// but not those of mappings, through which a page can only be read.
     ///
     /// References that are not the caller's can go at any time, and come only from whoever can
-    /// reach the page.
+    /// reach the page. While a mapping goes, its reference counts for a moment.
     pub fn folio_refs(&self) -> usize {
         // SAFETY: `folio()` is valid.
-        let refs = unsafe { helpers::qemufile_folio_ref_count(self.folio()) };
+        let refs = unsafe { helpers::qemufile_folio_refs(self.folio()) };
         usize::try_from(refs).unwrap_or(usize::MAX)
     }
 

@@ -16,6 +16,11 @@ use super::{
         FileOperations,
         Vtable, //
     },
+    mmap::{
+        fault_result,
+        Fault,
+        NewMapping, //
+    },
 };
 use core::{
     cell::UnsafeCell,
@@ -59,6 +64,10 @@ pub(crate) trait InodeOperations: Sized + 'static {
 
     /// Gives the file another length, in bytes, for `truncate(2)`.
     fn set_size(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, size: i64) -> Result;
+
+    /// Maps a page that was touched. `ENOMEM` if there is no memory; any other error is a
+    /// `SIGBUS`.
+    fn fault(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, fault: &Fault<'_>) -> Result;
 }
 
 /// The file system. It has to be a `static`.
@@ -104,6 +113,10 @@ unsafe impl Send for InodeRef {}
 unsafe impl Sync for InodeRef {}
 
 impl InodeRef {
+    pub(super) fn as_ptr(&self) -> *mut bindings::inode {
+        self.0.as_ptr()
+    }
+
     /// The inode of an open file.
     pub(crate) fn of(file: &File) -> Self {
         // SAFETY: An open file has an inode, and keeps it; a reference is added for ourselves.
@@ -245,14 +258,11 @@ impl<T: InodeOperations> PseudoFs<T> {
         &'static self,
         file: &'a File,
     ) -> Result<<T::Data as ForeignOwnable>::Borrowed<'a>> {
-        // SAFETY: A file that is being opened has an inode and a dentry. The magic link leads to
-        // the dentry of file `N` itself, and each of our files has one of its own.
+        let inode = self.inode_of(file)?;
+        // SAFETY: A file that is being opened has a dentry. The magic link leads to the dentry of
+        // file `N` itself, and each of our files has one of its own.
         unsafe {
             let raw = file.as_ptr();
-            let inode = (*raw).f_inode;
-            if (*(*inode).i_sb).s_type != self.fs_type.get() || (*inode).i_private.is_null() {
-                return Err(ENXIO);
-            }
             let granted = (*(*raw).__bindgen_anon_1.f_path.dentry).d_fsdata as usize;
             let wanted = ((*raw).f_mode & ACCESS) as usize;
             if wanted & !granted != 0 {
@@ -260,6 +270,45 @@ impl<T: InodeOperations> PseudoFs<T> {
             }
             Ok(T::Data::borrow((*inode).i_private))
         }
+    }
+
+    /// Makes `mapping` one of the pages of `file`.
+    ///
+    /// `EACCES` for a shared mapping that may be written, `ENXIO` if the file is not one of this
+    /// file system.
+    pub(crate) fn map(&'static self, mapping: &NewMapping<'_>, file: &File) -> Result {
+        self.inode_of(file)?;
+        // SAFETY: The file is one of ours.
+        unsafe { mapping.make_mixed(file, &Self::MAPPING) }
+    }
+
+    /// The inode of `file` if it is one of this file system: `ENXIO` otherwise.
+    fn inode_of(&'static self, file: &File) -> Result<*mut bindings::inode> {
+        // SAFETY: A file has an inode, and that has a superblock. The root directory, which has no
+        // data, cannot be opened, but costs nothing to leave out.
+        unsafe {
+            let inode = (*file.as_ptr()).f_inode;
+            if (*(*inode).i_sb).s_type == self.fs_type.get() && !(*inode).i_private.is_null() {
+                Ok(inode)
+            } else {
+                Err(ENXIO)
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `fault` must be valid and in a mapping of a file of this file system.
+    unsafe extern "C" fn fault(fault: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: By the caller's promise.
+        let (data, fault) = unsafe {
+            let inode = helpers::qemufile_fault_inode(fault);
+            (
+                T::Data::borrow((*inode).i_private),
+                Fault::from_raw(fault),
+            )
+        };
+        fault_result(T::fault(data, &fault))
     }
 
     /// # Safety
@@ -349,6 +398,11 @@ impl<T: InodeOperations> PseudoFs<T> {
         drop_inode: Some(bindings::inode_just_drop),
         evict_inode: Some(Self::evict_inode),
         statfs: Some(bindings::simple_statfs),
+        ..pin_init::zeroed()
+    };
+
+    const MAPPING: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::fault),
         ..pin_init::zeroed()
     };
 
