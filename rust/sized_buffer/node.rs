@@ -274,6 +274,15 @@ mod tests {
     }
 
     #[test]
+    fn a_page_in_the_place_of_another_is_not_private() -> Result {
+        let mut leaf = leaf_of(PageRef::alloc_run(2)?, 0);
+        let twice = leaf.get(1).cloned();
+        *leaf.0.entry(2) = twice;
+        assert!(!(0..4).any(|slot| leaf.is_private(slot)));
+        Ok(())
+    }
+
+    #[test]
     fn figures_follow_every_change() -> Result {
         let mut leaf = leaf_of(PageRef::alloc_run(2)?, 0);
         let mut usage = leaf.usage();

@@ -177,8 +177,8 @@ impl Tree {
     pub(super) fn remove(&mut self, range: Range<u64>) {
         if range.start < span(self.level + 1) {
             remove(&mut self.root, self.level, 0, &range, &mut self.usage);
-            self.lower();
         }
+        self.lower();
     }
 
     /// Takes out the empty nodes on the way to the page `index`.
