@@ -6,6 +6,8 @@
 //! they use of the kernel. [`model`] and [`world`] say what the buffer should do, for the property
 //! tests and the fuzzer.
 
+#[path = "../../qemu_file/mod.rs"]
+pub mod qemu_file;
 #[path = "../../sized_buffer/mod.rs"]
 pub mod sized_buffer;
 pub mod sys;

@@ -91,6 +91,46 @@ fn a_long_write_takes_long_chunks_while_there_are_any() {
 }
 
 #[test]
+fn chunks_are_aligned_to_their_length() {
+    let mut buffer = SizedBuffer::new();
+    buffer
+        .write_at(PAGE_BYTES, &pattern(1, 37 * PAGE_SIZE))
+        .expect("memory");
+    let chunks = buffer.chunks_in(PAGE_BYTES..buffer.len());
+    let pages: Vec<usize> = chunks.map(|chunk| chunk.len / PAGE_SIZE).collect();
+    assert_eq!(pages, [1, 2, 4, 8, 16, 4, 2]);
+}
+
+#[test]
+fn what_fails_leaves_no_nodes() {
+    let mut buffer = buffer_of(1);
+    let before = (fault::live_pages(), fault::live_nodes());
+    let operations: [fn(&mut SizedBuffer) -> bool; 4] = [
+        |buffer| buffer.write_at(1 << 50, b"x").is_ok(),
+        |buffer| buffer.page_for_write(1 << 50).is_ok(),
+        |buffer| buffer.reserve(1 << 50, 200 * PAGE_BYTES).is_ok(),
+        |buffer| {
+            let page = buffer.lend(0).expect("a page");
+            buffer.replace_page(1 << 50, page).is_ok()
+        },
+    ];
+    for operation in operations {
+        for n in 0.. {
+            fault::fail_after(n);
+            let done = operation(&mut buffer);
+            fault::reset();
+            if done {
+                break;
+            }
+            assert_eq!((fault::live_pages(), fault::live_nodes()), before);
+        }
+        buffer.set_len(1 << 50).expect("memory");
+        buffer.punch(1..u64::MAX).expect("memory");
+        assert_eq!((fault::live_pages(), fault::live_nodes()), before);
+    }
+}
+
+#[test]
 fn what_was_reserved_is_there() {
     let mut buffer = SizedBuffer::new();
     buffer.reserve(5, 200 * PAGE_BYTES).expect("memory");

@@ -2,6 +2,8 @@
 
 //! Stand-in for `kernel::alloc`.
 
+pub use crate::kvec::KVec;
+
 /// Indicates an allocation error.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct AllocError;

@@ -74,5 +74,6 @@ codes! {
     EPIPE = 32,
     EOVERFLOW = 75,
     EOPNOTSUPP = 95,
+    ERESTARTSYS = 512,
     ENOTSUPP = 524,
 }

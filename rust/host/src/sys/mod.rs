@@ -3,7 +3,8 @@
 //! Stand-in for the driver's `sys`: the same items, made of the standard library, with accounts
 //! kept and faults injected.
 
-pub mod fault;
+pub use kernel::fault;
+
 pub mod page;
 pub mod shared;
 

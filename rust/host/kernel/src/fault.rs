@@ -2,7 +2,7 @@
 
 //! What is allocated, and when allocation fails: of this thread, so that tests run side by side.
 
-use kernel::alloc::AllocError;
+use crate::alloc::AllocError;
 use std::cell::Cell;
 
 #[derive(Clone, Copy)]
@@ -47,7 +47,7 @@ pub fn live_pages() -> i64 {
     PAGES.get()
 }
 
-/// The [`Shared`](super::shared::Shared) values alive.
+/// The values behind shared pointers alive.
 pub fn live_nodes() -> i64 {
     NODES.get()
 }
@@ -58,7 +58,7 @@ pub fn zeroed() -> u64 {
 }
 
 /// Whether an allocation of `1 << order` pages may go on; other memory has order 0.
-pub(super) fn check(order: u32) -> Result<(), AllocError> {
+pub fn check(order: u32) -> Result<(), AllocError> {
     let fails = match PLAN.get() {
         Plan::Never => false,
         Plan::Order(largest) => order > largest,
@@ -83,14 +83,17 @@ pub(super) fn check(order: u32) -> Result<(), AllocError> {
     Ok(())
 }
 
-pub(super) fn count_pages(change: i64) {
+/// Counts pages that came, or went.
+pub fn count_pages(change: i64) {
     PAGES.set(PAGES.get() + change);
 }
 
-pub(super) fn count_nodes(change: i64) {
+/// Counts shared values that came, or went.
+pub fn count_nodes(change: i64) {
     NODES.set(NODES.get() + change);
 }
 
-pub(super) fn count_zeroed(bytes: usize) {
+/// Counts bytes of pages that were zeroed.
+pub fn count_zeroed(bytes: usize) {
     ZEROED.set(ZEROED.get() + bytes as u64);
 }
