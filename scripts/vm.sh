@@ -24,6 +24,8 @@ usage() {
 	  --memory MB           of the guest (default 2048)
 	  --cpus N              of the guest (default 2)
 	  --append ARG          to the kernel's command line (may be repeated)
+	  --kunit               let the module's KUnit suites run when it is loaded
+	                        (debug kernel; the results are in the kernel's log)
 	  --no-module           do not load qemufile.ko
 	  --log FILE            keep the kernel's log there
 
@@ -38,7 +40,7 @@ usage() {
 }
 
 args=("$@")
-kernel=stock timeout=600 memory=2048 cpus=2 module=1 log="" shares=() append=()
+kernel=stock timeout=600 memory=2048 cpus=2 module=1 log="" kunit="" shares=() append=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) kernel=$2; shift ;;
@@ -48,6 +50,7 @@ while [ $# -gt 0 ]; do
 	--cpus) cpus=$2; shift ;;
 	--append) append+=("$2"); shift ;;
 	--log) log=$2; shift ;;
+	--kunit) kunit=1 ;;
 	--no-module) module=0 ;;
 	--help | -h) usage; exit 0 ;;
 	--) shift; break ;;
@@ -90,7 +93,9 @@ for dir in "${visible[@]}"; do
 	[[ $PWD/ != "$dir"/* ]] || cwd=$PWD
 done
 {
-	printf 'visible="%s"\n' "${visible[*]}"
+	printf 'visible="%s"\nkunit=%s\n' "${visible[*]}" "$kunit"
+} >"$run/settings"
+{
 	printf 'cd %q || exit 127\nexec %s\n' "$cwd" "${*@Q}"
 } >"$run/command"
 
