@@ -113,7 +113,7 @@ impl InodeOperations for StreamFile {
 
 impl Opener for StreamFile {
     /// Opens the file once more, through `/proc/PID/fd/N`.
-    fn open(file: &File) -> Result<KBox<Handle>> {
+    fn open(file: &File) -> Result<Pin<KBox<Handle>>> {
         let stream = FILES.reopen(file)?;
         let access = Access {
             read: file.is_readable(),

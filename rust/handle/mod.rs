@@ -7,10 +7,18 @@
 
 mod error;
 mod pages;
+mod rate;
 mod write;
 
 use self::error::LatchedError;
-pub(crate) use self::pages::SpliceWrite;
+use self::rate::Rate;
+pub(crate) use self::{
+    pages::SpliceWrite,
+    rate::{
+        Limit,
+        RateInfo, //
+    },
+};
 use crate::{
     stream::{
         Access,
@@ -46,10 +54,12 @@ use kernel::{
 };
 
 /// An open file on a stream.
+#[pin_data]
 pub(crate) struct Handle {
-    stream: Arc<Stream>,
     seat: Seat,
     error: LatchedError,
+    #[pin]
+    rate: Rate,
 }
 
 impl Handle {
@@ -60,19 +70,20 @@ impl Handle {
         stream: Arc<Stream>,
         access: Access,
         inode: Option<InodeRef>,
-    ) -> Result<KBox<Self>> {
-        let handle = KBox::new_uninit(GFP_KERNEL_ACCOUNT)?;
-        let seat = stream.attach(access, inode)?;
-        Ok(handle.write(Self {
-            stream,
-            seat,
-            error: LatchedError::new(),
-        }))
+    ) -> Result<Pin<KBox<Self>>> {
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                rate <- Rate::new(),
+                error: LatchedError::new(),
+                seat: stream.attach(access, inode)?,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
     }
 
     /// The stream.
     pub(crate) fn stream(&self) -> &Arc<Stream> {
-        &self.stream
+        self.seat.stream()
     }
 
     /// What the stream is open for.
@@ -88,7 +99,7 @@ impl Handle {
     /// Latches `err`, for a call after which bytes are missing that the caller meant to be there.
     pub(crate) fn latch(&self, err: Error) {
         if self.error.set(err) {
-            self.stream.wake(Events::ERR);
+            self.stream().wake(Events::ERR);
         }
     }
 
@@ -104,7 +115,7 @@ impl Handle {
         dst: &mut IovIterDest<'_>,
     ) -> Result<usize> {
         let pos = u64::try_from(kiocb.ki_pos())?;
-        let progress = self.stream.read(
+        let progress = self.stream().read(
             &self.seat,
             pos,
             &mut DestIter::new(dst),
@@ -121,31 +132,53 @@ impl Handle {
         let from = u64::try_from(offset).map_err(|_| ENXIO);
         let offset = match whence {
             Whence::Position(_) => offset,
-            Whence::Data => self.stream.next_data(from?)?.try_into()?,
-            Whence::Hole => self.stream.next_hole(from?)?.try_into()?,
+            Whence::Data => self.stream().next_data(from?)?.try_into()?,
+            Whence::Hole => self.stream().next_hole(from?)?.try_into()?,
         };
-        let pos = file.seek(offset, whence, self.stream.len().try_into()?)?;
-        self.stream.moved(&self.seat, u64::try_from(pos)?);
+        let pos = file.seek(offset, whence, self.stream().len().try_into()?)?;
+        self.stream().moved(&self.seat, u64::try_from(pos)?);
         Ok(pos)
     }
 
     /// `poll(2)`.
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
-        self.stream.polled().register(file, table);
+        self.stream().polled().register(file, table);
         let pos = u64::try_from(file.position()).unwrap_or(u64::MAX);
         let append = file.flags() & O_APPEND != 0;
-        self.stream.ready(self.access(), pos, append) | Events::ERR.when(self.error().is_err())
+        let paced = !self.access().write || self.rate.poll(self.stream());
+        self.stream().ready(self.access(), pos, append).without(Events::OUT.when(!paced))
+            | Events::ERR.when(self.error().is_err())
+    }
+
+    /// The rate limit, and how much has been written under it.
+    ///
+    /// An error is a reason to write nothing more, as it is for `qemu_file_rate_limit`.
+    pub(crate) fn rate(&self) -> RateInfo {
+        let mut info = self.rate.get();
+        info.exceeded |= self.error().is_err();
+        info
+    }
+
+    /// Sets the rate limit. Whoever waits for the old one looks again.
+    pub(crate) fn set_rate(&self, limit: Limit) {
+        self.rate.set(limit);
+        self.stream().notify_writers();
+    }
+
+    /// Begins to count what is written anew.
+    pub(crate) fn reset_rate(&self) {
+        self.rate.reset();
     }
 
     /// `O_ASYNC`
     pub(crate) fn set_async(&self, file: &File, fd: i32, on: i32) -> Result {
-        self.stream.set_async(self.access(), file, fd, on)
+        self.stream().set_async(self.access(), file, fd, on)
     }
 
     /// `/proc/PID/fdinfo/FD`
     pub(crate) fn show(&self, seq: &SeqFile) {
-        let info = self.stream.info();
-        seq_print!(seq, "qemufile-stream:\t{}\n", self.stream.number());
+        let info = self.stream().info();
+        seq_print!(seq, "qemufile-stream:\t{}\n", self.stream().number());
         seq_print!(seq, "qemufile-length:\t{}\n", info.len);
         seq_print!(seq, "qemufile-allocated:\t{}\n", info.allocated);
         seq_print!(seq, "qemufile-chunks:\t{}\n", info.chunks);
@@ -166,11 +199,5 @@ impl Handle {
     /// `close(2)` of one of the file's descriptors.
     pub(crate) fn flush(&self) -> Result {
         self.error.get()
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.stream.detach(&self.seat);
     }
 }

@@ -43,7 +43,7 @@ impl Handle {
     ) -> Result<usize> {
         let nonblocking = nonblocking || file.flags() & O_NONBLOCK != 0;
         let from = u64::try_from(*pos)?;
-        let done = self.stream.lend(&self.seat, from, pipe, len, nonblocking)?;
+        let done = self.stream().lend(&self.seat, from, pipe, len, nonblocking)?;
         *pos = pos.saturating_add(i64::try_from(done)?);
         Ok(done)
     }
@@ -53,12 +53,12 @@ impl Handle {
     /// A mapping outlives its descriptor, and keeps the stream. It is one of the stream's regular
     /// file, also if made through the device, whose inode all streams share.
     pub(crate) fn mmap(&self, mapping: &NewMapping<'_>) -> Result {
-        StreamFile::map(&self.stream, mapping)
+        StreamFile::map(self.stream(), mapping)
     }
 
     /// `fallocate(2)`
     pub(crate) fn allocate(&self, file: &File, what: Allocate, range: Range<u64>) -> Result {
-        let writer = self.stream.lock_for_writing();
+        let writer = self.stream().lock_for_writing();
         let grows = match what {
             Allocate::Reserve { keep_size } | Allocate::Zero { keep_size } => {
                 !keep_size && range.end > writer.len()
@@ -91,21 +91,21 @@ impl Handle {
         len: u64,
         file: &File,
     ) -> Result<u64> {
-        let bytes = source.stream.snapshot();
+        let bytes = source.stream().snapshot();
         let len = match len {
             0 => bytes.len().checked_sub(from).ok_or(EINVAL)?,
             len => len,
         };
         let (from_end, to_end) = (from.saturating_add(len), to.saturating_add(len));
         let overlap = from < to_end && to < from_end;
-        if Arc::ptr_eq(&self.stream, &source.stream) && overlap {
+        if Arc::ptr_eq(self.stream(), source.stream()) && overlap {
             return Err(EINVAL);
         }
         if len == 0 {
             return Ok(0);
         }
         let wanted = usize::try_from(len)?;
-        let writer = self.stream.lock_for_writing();
+        let writer = self.stream().lock_for_writing();
         if writer.allowance(to, wanted)?.bytes < wanted {
             return Err(ENOSPC);
         }
@@ -129,7 +129,7 @@ impl SpliceTarget for SpliceWrite<'_> {
         let Ok(at) = u64::try_from(pos) else {
             return false;
         };
-        let writer = self.handle.stream.lock_for_writing();
+        let writer = self.handle.stream().lock_for_writing();
         let room = writer.allowance(at, PAGE_SIZE).map(|room| room.bytes);
         if room != Ok(PAGE_SIZE) || self.file.write_limit(pos, PAGE_SIZE) != Ok(PAGE_SIZE) {
             return false;

@@ -20,6 +20,7 @@ use kernel::{
     },
     iov::IovIterSource,
     prelude::*,
+    time::Delta,
     types::ForeignOwnable, //
 };
 
@@ -42,6 +43,8 @@ pub(super) struct Call<'a> {
 enum Stop {
     /// Waiting for readers will bring room.
     Full,
+    /// The rate limit will let more through after some time.
+    Paced(Delta),
     /// Nothing will.
     Failed(Error),
 }
@@ -89,14 +92,17 @@ impl Handle {
             if wanted == 0 {
                 break Ok(());
             }
-            match self.write_once(call, src, wanted, &mut done) {
+            let waited = match self.write_once(call, src, wanted, &mut done) {
                 Ok(()) => break Ok(()),
                 Err(Stop::Failed(err)) => break Err(err),
-                Err(Stop::Full) if call.nonblocking => break Err(EAGAIN),
-                Err(Stop::Full) => (),
-            }
-            let needed = if call.atomic { wanted as u64 } else { 1 };
-            if let Err(err) = self.wait_for_room(call, needed) {
+                Err(_) if call.nonblocking => break Err(EAGAIN),
+                Err(Stop::Full) => {
+                    let needed = if call.atomic { wanted as u64 } else { 1 };
+                    self.wait_for_room(call, needed)
+                }
+                Err(Stop::Paced(time)) => self.stream().wait_for_time(time),
+            };
+            if let Err(err) = waited {
                 break Err(err);
             }
         };
@@ -112,11 +118,11 @@ impl Handle {
     /// Waits until readers have made room for `needed` bytes.
     fn wait_for_room(&self, call: &Call<'_>, needed: u64) -> Result {
         let pos = if call.append {
-            self.stream.len()
+            self.stream().len()
         } else {
             u64::try_from(call.pos)?
         };
-        self.stream.wait_for_room(pos, needed)
+        self.stream().wait_for_room(pos, needed)
     }
 
     /// Writes what there is room for just now.
@@ -128,9 +134,9 @@ impl Handle {
         done: &mut usize,
     ) -> Result<(), Stop> {
         let writer = if call.nowait {
-            self.stream.try_lock_for_writing()?
+            self.stream().try_lock_for_writing()?
         } else {
-            self.stream.lock_for_writing()
+            self.stream().lock_for_writing()
         };
         if call.append {
             call.pos = i64::try_from(writer.len()).map_err(Error::from)?;
@@ -143,6 +149,7 @@ impl Handle {
         }
         let allowed = call.file.write_limit(call.pos, room.bytes)?;
         let beyond = if allowed < room.bytes { EFBIG.into() } else { full };
+        let granted = self.rate.grant(allowed, call.atomic).map_err(Stop::Paced)?;
 
         let progress = if call.atomic {
             if allowed < wanted {
@@ -154,14 +161,18 @@ impl Handle {
                 end: Ok(()),
             }
         } else {
-            writer.write(pos, src, allowed)
+            writer.write(pos, src, granted)
         };
+        self.rate.spend(progress.bytes);
         drop(writer);
         *done += progress.bytes;
         call.pos = call
             .pos
             .saturating_add(i64::try_from(progress.bytes).map_err(Error::from)?);
         progress.end?;
+        if granted < allowed {
+            return Err(Stop::Paced(Delta::ZERO));
+        }
         if allowed < wanted {
             return Err(beyond);
         }

@@ -72,6 +72,7 @@ pub(crate) fn dispatch(handle: &Handle, file: &File, cmd: u32, arg: usize) -> Re
         abi::QEMUFILE_CMD_SET_FLAGS => state::set_flags(handle, &arg),
         abi::QEMUFILE_CMD_GET_ERROR => state::get_error(handle, &arg),
         abi::QEMUFILE_CMD_SET_ERROR => state::set_error(handle, &arg),
+        abi::QEMUFILE_CMD_RATE_LIMIT => state::rate_limit(handle, &arg),
         _ => Err(ENOTTY),
     }?;
     Ok(0)

@@ -8,7 +8,10 @@ use super::{
     Argument, //
 };
 use crate::{
-    handle::Handle,
+    handle::{
+        Handle,
+        Limit, //
+    },
     sized_buffer::MAX_LEN,
     stream::Properties,
     sys::{
@@ -26,6 +29,7 @@ use kernel::{
 pub(super) fn get_info(handle: &Handle, file: &File, arg: &Argument) -> Result {
     let info = handle.stream().info();
     let access = handle.access();
+    let rate = handle.rate();
     let word = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let bit = |is_set: bool, bit: u32| if is_set { bit } else { 0 };
     arg.put(&qemufile_info {
@@ -41,6 +45,8 @@ pub(super) fn get_info(handle: &Handle, file: &File, arg: &Argument) -> Result {
         stream_flags: bit(info.properties.append_only, QEMUFILE_STREAM_APPEND)
             | bit(info.properties.sealed, QEMUFILE_STREAM_SEALED)
             | bit(info.properties.drain, QEMUFILE_STREAM_DRAIN),
+        xfer: rate.xfer,
+        rate_limit: rate.limit.bytes,
         error: errno(handle.error()),
         ..Default::default()
     })
@@ -146,4 +152,30 @@ pub(super) fn set_error(handle: &Handle, arg: &Argument) -> Result {
         _ => return Err(EINVAL),
     }
     Ok(())
+}
+
+/// `QEMUFILE_IOC_RATE_LIMIT`: `qemu_file_set_rate_limit` and its kin.
+pub(super) fn rate_limit(handle: &Handle, arg: &Argument) -> Result {
+    let mut rate: qemufile_rate = arg.get()?;
+    must_be_zero(&[rate.reserved])?;
+    let known = match rate.op {
+        QEMUFILE_RATE_SET => QEMUFILE_RATE_KEEP,
+        _ => 0,
+    };
+    must_be_zero(&[rate.flags & !known])?;
+    match rate.op {
+        QEMUFILE_RATE_GET => (),
+        QEMUFILE_RATE_SET => handle.set_rate(Limit {
+            bytes: rate.limit,
+            kept: rate.flags & QEMUFILE_RATE_KEEP != 0,
+        }),
+        QEMUFILE_RATE_RESET => handle.reset_rate(),
+        _ => return Err(EINVAL),
+    }
+    let now = handle.rate();
+    rate.limit = now.limit.bytes;
+    rate.xfer = now.xfer;
+    rate.flags = if now.limit.kept { QEMUFILE_RATE_KEEP } else { 0 };
+    rate.exceeded = now.exceeded.into();
+    arg.put(&rate)
 }

@@ -163,8 +163,9 @@ struct Inner {
     inode: Option<(InodeRef, usize)>,
 }
 
-/// A handle's entry in its stream's books.
+/// A handle's entry in its stream's books, for as long as it lives.
 pub(crate) struct Seat {
+    stream: Arc<Stream>,
     access: Access,
     index: Option<usize>,
     has_inode: bool,
@@ -276,24 +277,25 @@ impl Stream {
     /// Enters a new handle into the books; `inode` is that of its file if that is a regular one.
     ///
     /// `ENOMEM` if there is no memory for the entry.
-    pub(crate) fn attach(&self, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
+    pub(crate) fn attach(
+        self: Arc<Self>,
+        access: Access,
+        inode: Option<InodeRef>,
+    ) -> Result<Seat> {
+        let has_inode = inode.is_some();
         let mut inner = self.inner.lock();
-        let seat = Seat {
-            access,
-            index: if access.drains() {
-                let start = inner.drained;
-                let passed = &mut inner.passed;
-                let free = passed.iter().position(Option::is_none);
-                let index = free.unwrap_or(passed.len());
-                match passed.get_mut(index) {
-                    Some(entry) => *entry = Some(start),
-                    None => passed.push(Some(start), GFP_KERNEL_ACCOUNT)?,
-                }
-                Some(index)
-            } else {
-                None
-            },
-            has_inode: inode.is_some(),
+        let index = if access.drains() {
+            let start = inner.drained;
+            let passed = &mut inner.passed;
+            let free = passed.iter().position(Option::is_none);
+            let index = free.unwrap_or(passed.len());
+            match passed.get_mut(index) {
+                Some(entry) => *entry = Some(start),
+                None => passed.push(Some(start), GFP_KERNEL_ACCOUNT)?,
+            }
+            Some(index)
+        } else {
+            None
         };
         inner.readers += usize::from(access.read);
         inner.writers += usize::from(access.write);
@@ -305,32 +307,13 @@ impl Stream {
             }
             inner.publish_len();
         }
-        Ok(seat)
-    }
-
-    /// Takes back [`Stream::attach`], and wakes whoever waited for this handle.
-    pub(crate) fn detach(&self, seat: &Seat) {
-        let mut inner = self.inner.lock();
-        inner.readers -= usize::from(seat.access.read);
-        inner.writers -= usize::from(seat.access.write);
-        let entry = seat.index.and_then(|index| inner.passed.get_mut(index));
-        if let Some(entry) = entry {
-            *entry = None;
-            inner.drain();
-        }
-        let mut last = None;
-        if seat.has_inode {
-            if let Some((_, files)) = &mut inner.inode {
-                *files -= 1;
-                if *files == 0 {
-                    last = inner.inode.take();
-                }
-            }
-        }
         drop(inner);
-        // May free the inode, which has a reference to the stream; the handle has one, too.
-        drop(last);
-        self.notify_all();
+        Ok(Seat {
+            stream: self,
+            access,
+            index,
+            has_inode,
+        })
     }
 
     /// The stream's length in bytes.
@@ -366,7 +349,7 @@ impl Stream {
     }
 
     /// Tells everybody who waits for room that there may be some.
-    fn notify_writers(&self) {
+    pub(crate) fn notify_writers(&self) {
         self.room.notify_all();
         self.wants_room.signal(Band::Out);
         self.wake(Events::OUT);
@@ -423,5 +406,45 @@ impl Stream {
             && !inner.properties.sealed
             && inner.ceiling().is_some_and(|ceiling| target >= ceiling);
         reader.when(access.read) | Events::OUT.when(access.write && !waits)
+    }
+}
+
+impl Seat {
+    /// The stream.
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// What the handle has the stream open for.
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+}
+
+impl Drop for Seat {
+    /// Takes back [`Stream::attach`], and wakes whoever waited for this handle.
+    fn drop(&mut self) {
+        let stream = &self.stream;
+        let mut inner = stream.inner.lock();
+        inner.readers -= usize::from(self.access.read);
+        inner.writers -= usize::from(self.access.write);
+        let entry = self.index.and_then(|index| inner.passed.get_mut(index));
+        if let Some(entry) = entry {
+            *entry = None;
+            inner.drain();
+        }
+        let mut last = None;
+        if self.has_inode {
+            if let Some((_, files)) = &mut inner.inode {
+                *files -= 1;
+                if *files == 0 {
+                    last = inner.inode.take();
+                }
+            }
+        }
+        drop(inner);
+        // May free the inode, which has a reference to the stream, as this seat has.
+        drop(last);
+        stream.notify_all();
     }
 }

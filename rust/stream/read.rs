@@ -26,13 +26,6 @@ use kernel::{
     },
 };
 
-impl Seat {
-    /// What the handle has the stream open for.
-    pub(crate) fn access(&self) -> Access {
-        self.access
-    }
-}
-
 impl Stream {
     /// Copies bytes from `pos` on to `dst` until it is full or the stream ends.
     ///
@@ -85,6 +78,7 @@ impl Stream {
         nonblocking: bool,
     ) -> Result<Option<Guard<'_, Inner, MutexBackend>>> {
         let mut inner = self.inner.lock();
+        let mut interrupted = false;
         loop {
             if pos < inner.drained {
                 return Err(ENXIO);
@@ -98,9 +92,10 @@ impl Stream {
             if nonblocking {
                 return Err(EAGAIN);
             }
-            if self.more.wait_interruptible(&mut inner) {
+            if interrupted {
                 return Err(ERESTARTSYS);
             }
+            interrupted = self.more.wait_interruptible(&mut inner);
         }
     }
 

@@ -13,9 +13,16 @@ use crate::sys::{
 };
 use kernel::{
     prelude::*,
-    sync::lock::{
-        mutex::MutexBackend,
-        Guard, //
+    sync::{
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        CondVarTimeoutResult, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Delta, //
     },
 };
 
@@ -42,15 +49,32 @@ impl Stream {
     pub(crate) fn wait_for_room(&self, pos: u64, bytes: u64) -> Result {
         let mut inner = self.inner.lock();
         let end = pos.saturating_add(bytes);
+        let mut interrupted = false;
         while inner.can_drain()
             && !inner.properties.sealed
             && inner.ceiling().is_some_and(|ceiling| end > ceiling)
         {
-            if self.room.wait_interruptible(&mut inner) {
+            if interrupted {
                 return Err(ERESTARTSYS);
             }
+            interrupted = self.room.wait_interruptible(&mut inner);
         }
         Ok(())
+    }
+
+    /// Waits for some time, or until something has changed for writers.
+    ///
+    /// `ERESTARTSYS` when a signal comes.
+    pub(crate) fn wait_for_time(&self, time: Delta) -> Result {
+        let millis = u32::try_from(time.as_millis_ceil()).unwrap_or(u32::MAX);
+        let mut inner = self.inner.lock();
+        match self
+            .room
+            .wait_interruptible_timeout(&mut inner, msecs_to_jiffies(millis))
+        {
+            CondVarTimeoutResult::Signal { .. } => Err(ERESTARTSYS),
+            CondVarTimeoutResult::Timeout | CondVarTimeoutResult::Woken { .. } => Ok(()),
+        }
     }
 }
 

@@ -57,6 +57,11 @@ static const gfp_t QEMUFILE_GFP_FOLIO __maybe_unused =
 
 /* include/linux/mm.h */
 
+struct folio *qemufile_folio_alloc(gfp_t gfp, unsigned int order)
+{
+	return folio_alloc(gfp, order);
+}
+
 struct folio *qemufile_page_folio(struct page *page)
 {
 	return page_folio(page);

@@ -48,7 +48,7 @@ impl PageRef {
             _ => helpers::QEMUFILE_GFP_FOLIO,
         };
         // SAFETY: May be called with any flags and order from a context that may sleep.
-        let folio = unsafe { bindings::folio_alloc_noprof(gfp, order) };
+        let folio = unsafe { helpers::qemufile_folio_alloc(gfp, order) };
         let folio = NonNull::new(folio).ok_or(AllocError)?;
         let pages = 1 << order;
         if pages > 1 {

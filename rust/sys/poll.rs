@@ -50,6 +50,11 @@ impl Events {
         }
     }
 
+    /// These events but for `others`.
+    pub(crate) fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     pub(super) fn as_raw(self) -> bindings::__poll_t {
         self.0
     }
