@@ -32,6 +32,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/qemufile.h>
+
 #include <kselftest_harness.h>
 
 #define DEVICE "/dev/qemufile"
@@ -65,6 +67,64 @@ static inline int open_device(int flags)
 }
 
 /*
+ * The request for a handle with the access mode and the flags that open(2) would
+ * have, as far as there are any for it.
+ */
+static inline struct qemufile_open opening(int flags)
+{
+	int mode = flags & O_ACCMODE;
+
+	return (struct qemufile_open){
+		.mode = (mode == O_WRONLY ? 0 : QEMUFILE_MODE_READ) |
+			(mode == O_RDONLY ? 0 : QEMUFILE_MODE_WRITE),
+		.flags = (flags & O_NONBLOCK ? QEMUFILE_OPEN_NONBLOCK : 0) |
+			 (flags & O_APPEND ? QEMUFILE_OPEN_APPEND : 0),
+	};
+}
+
+/* Another handle on the stream of @fd. */
+static inline int open_handle(int fd, int flags)
+{
+	struct qemufile_open open = opening(flags);
+
+	return ioctl(fd, QEMUFILE_IOC_BUFOPEN, &open);
+}
+
+/* A handle on a new stream with the bytes of @fd's. */
+static inline int open_clone(int fd, int flags)
+{
+	struct qemufile_open open = opening(flags);
+
+	return ioctl(fd, QEMUFILE_IOC_CLONE, &open);
+}
+
+/* The file of @fd opened once more, through /proc. */
+static inline int reopen(int fd, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, flags | O_CLOEXEC);
+}
+
+/* A new stream, open as a regular file and not as the device. */
+static inline int open_file(int flags)
+{
+	int device = open_device(flags & O_ACCMODE);
+	int fd = open_handle(device, flags), again;
+
+	if (device >= 0)
+		close(device);
+	/* For flags that BUFOPEN does not know. */
+	if (fd >= 0 && flags & ~(O_ACCMODE | O_NONBLOCK | O_APPEND)) {
+		again = reopen(fd, flags);
+		close(fd);
+		fd = again;
+	}
+	return fd;
+}
+
+/*
  * A fixture with one stream, open for reading and writing; nobody else has it
  * open. Its tests run for each kind of file that a stream can be opened as.
  */
@@ -77,6 +137,9 @@ static inline int open_device(int flags)
 	};									\
 	FIXTURE_VARIANT_ADD(name, device) {					\
 		.open = open_device,						\
+	};									\
+	FIXTURE_VARIANT_ADD(name, file) {					\
+		.open = open_file,						\
 	};									\
 	FIXTURE_SETUP(name)							\
 	{									\
@@ -329,6 +392,54 @@ static inline bool is_set_within(atomic_int *flag, int ms)
 		sleep_ms(1);
 	}
 	return true;
+}
+
+/* ---- calls that wait ---- */
+
+/* A read in a thread of its own, of up to a page. */
+struct pending_read {
+	int fd;
+	size_t len;
+	off_t pos;		/* for pread; -1 for read */
+	ssize_t result;
+	int error;
+	atomic_int tid;
+	atomic_int done;
+	pthread_t thread;
+	unsigned char bytes[PAGE];
+};
+
+static inline void *do_pending_read(void *arg)
+{
+	struct pending_read *read_call = arg;
+
+	read_call->tid = my_tid();
+	read_call->result = read_call->pos < 0 ?
+		read(read_call->fd, read_call->bytes, read_call->len) :
+		pread(read_call->fd, read_call->bytes, read_call->len, read_call->pos);
+	read_call->error = errno;
+	read_call->done = 1;
+	return NULL;
+}
+
+/* Starts a read, and says whether it waits. */
+static inline bool read_waits(struct pending_read *read_call, int fd, size_t len, off_t pos)
+{
+	*read_call = (struct pending_read){ .fd = fd, .len = len, .pos = pos };
+	return !pthread_create(&read_call->thread, NULL, do_pending_read, read_call) &&
+	       is_set_within(&read_call->tid, 5000) &&
+	       sleeps_in(read_call->tid, pos < 0 ? SYS_read : SYS_pread64) &&
+	       !read_call->done;
+}
+
+/* What the read returned; -2 if it goes on after @ms. */
+static inline ssize_t read_result(struct pending_read *read_call, int ms)
+{
+	if (!is_set_within(&read_call->done, ms))
+		return -2;
+	pthread_join(read_call->thread, NULL);
+	errno = read_call->error;
+	return read_call->result;
 }
 
 /* ---- polling ---- */

@@ -1,14 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Advisory locks: fcntl(2) locks of processes and of open files, flock(2). They
- * work across processes. They are the inode's, which on the device is the node:
- * all streams opened through one node share them, as they would share no bytes.
+ * work across processes. They are the inode's: each stream's regular file has
+ * one, but to the device it is the node, so that streams opened through it share
+ * locks, though no bytes.
  */
 #include <sys/file.h>
 
 #include "harness.h"
 
+#if __SIZEOF_LONG__ == 4
+#define SYS_LOCK SYS_fcntl64
+#else
+#define SYS_LOCK SYS_fcntl
+#endif
+
 STREAM_FIXTURE(lock)
+
+/* Another open file of the same inode. */
+static int open_again(int (*open)(int), int fd)
+{
+	return open == open_device ? open_device(O_RDWR) : reopen(fd, O_RDWR);
+}
 
 static int lock_range(int fd, int command, int type, off_t start, off_t len)
 {
@@ -82,7 +95,7 @@ TEST_F(lock, a_waiting_posix_lock_is_granted)
 	ASSERT_LE(0, child);
 	if (child == 0)
 		_exit(lock_range(self->fd, F_SETLKW, F_WRLCK, 0, 10) ? errno : 0);
-	EXPECT_TRUE(sleeps_in(child, SYS_fcntl) || sizeof(long) == 4);
+	EXPECT_TRUE(sleeps_in(child, SYS_LOCK));
 	EXPECT_EQ(0, waitpid(child, NULL, WNOHANG));
 	EXPECT_EQ(0, lock_range(self->fd, F_SETLK, F_UNLCK, 0, 10));
 	EXPECT_EQ(0, status_of(child));
@@ -105,7 +118,7 @@ TEST_F(lock, a_deadlock_of_posix_locks_is_edeadlk)
 		_exit(lock_range(self->fd, F_SETLKW, F_WRLCK, 0, 1) != 0);
 	}
 	ASSERT_EQ(1, read(ready[0], &byte, 1));
-	sleeps_in(child, SYS_fcntl);
+	EXPECT_TRUE(sleeps_in(child, SYS_LOCK));
 	EXPECT_EQ(EDEADLK, ERRNO_OF(lock_range(self->fd, F_SETLKW, F_WRLCK, 1, 1)));
 	EXPECT_EQ(0, lock_range(self->fd, F_SETLK, F_UNLCK, 0, 1));
 	EXPECT_EQ(0, status_of(child));
@@ -129,18 +142,15 @@ TEST_F(lock, posix_locks_go_with_any_close)
 /* As for any file, and as the last close must release them. */
 TEST_F(lock, open_file_locks_are_the_files)
 {
-	int other = variant->open(O_RDWR), dup_fd = dup(self->fd);
-	bool one_inode = variant->open == open_device;
+	int other = open_again(variant->open, self->fd), dup_fd = dup(self->fd);
 
 	ASSERT_LE(0, other);
 	ASSERT_LE(0, dup_fd);
 	EXPECT_EQ(0, lock_range(self->fd, F_OFD_SETLK, F_WRLCK, 0, 10));
 	EXPECT_EQ(0, lock_range(dup_fd, F_OFD_SETLK, F_WRLCK, 0, 10));
-	EXPECT_EQ(one_inode ? EAGAIN : 0,
-		  ERRNO_OF(lock_range(other, F_OFD_SETLK, F_WRLCK, 0, 10)));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(lock_range(other, F_OFD_SETLK, F_WRLCK, 0, 10)));
 	EXPECT_EQ(0, close(dup_fd));
-	EXPECT_EQ(one_inode ? EAGAIN : 0,
-		  ERRNO_OF(lock_range(other, F_OFD_SETLK, F_WRLCK, 0, 10)));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(lock_range(other, F_OFD_SETLK, F_WRLCK, 0, 10)));
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_EQ(0, lock_range(other, F_OFD_SETLK, F_WRLCK, 0, 10));
 	EXPECT_EQ(0, close(other));
@@ -148,17 +158,16 @@ TEST_F(lock, open_file_locks_are_the_files)
 
 TEST_F(lock, flock_excludes_other_files)
 {
-	int other = variant->open(O_RDWR), dup_fd = dup(self->fd);
-	bool one_inode = variant->open == open_device;
+	int other = open_again(variant->open, self->fd), dup_fd = dup(self->fd);
 
 	ASSERT_LE(0, other);
 	ASSERT_LE(0, dup_fd);
 	EXPECT_EQ(0, flock(self->fd, LOCK_EX | LOCK_NB));
 	EXPECT_EQ(0, flock(dup_fd, LOCK_EX | LOCK_NB));
-	EXPECT_EQ(one_inode ? EWOULDBLOCK : 0, ERRNO_OF(flock(other, LOCK_SH | LOCK_NB)));
+	EXPECT_EQ(EWOULDBLOCK, ERRNO_OF(flock(other, LOCK_SH | LOCK_NB)));
 	EXPECT_EQ(0, flock(self->fd, LOCK_SH | LOCK_NB));
 	EXPECT_EQ(0, flock(other, LOCK_SH | LOCK_NB));
-	EXPECT_EQ(one_inode ? EWOULDBLOCK : 0, ERRNO_OF(flock(other, LOCK_EX | LOCK_NB)));
+	EXPECT_EQ(EWOULDBLOCK, ERRNO_OF(flock(other, LOCK_EX | LOCK_NB)));
 	EXPECT_EQ(0, flock(dup_fd, LOCK_UN));
 	EXPECT_EQ(0, flock(other, LOCK_EX | LOCK_NB));
 	EXPECT_EQ(0, close(other));
@@ -167,13 +176,11 @@ TEST_F(lock, flock_excludes_other_files)
 
 TEST_F(lock, flock_is_inherited_and_released_by_the_last_close)
 {
-	int other = variant->open(O_RDWR);
-	pid_t child;
+	int other = open_again(variant->open, self->fd);
 	int pipe_fds[2];
+	pid_t child;
 	char byte;
 
-	if (variant->open != open_device)
-		SKIP(return, "each stream has an inode of its own here");
 	ASSERT_LE(0, other);
 	ASSERT_EQ(0, pipe(pipe_fds));
 	ASSERT_EQ(0, flock(self->fd, LOCK_EX));
@@ -189,6 +196,19 @@ TEST_F(lock, flock_is_inherited_and_released_by_the_last_close)
 	EXPECT_EQ(0, status_of(child));
 	EXPECT_EQ(0, flock(other, LOCK_EX | LOCK_NB));
 	EXPECT_EQ(0, close(other));
+}
+
+TEST_F(lock, streams_share_locks_only_on_the_device)
+{
+	int error = variant->open == open_device ? EWOULDBLOCK : 0;
+	int other = variant->open(O_RDWR);
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, flock(self->fd, LOCK_EX));
+	ASSERT_EQ(0, lock_range(self->fd, F_OFD_SETLK, F_WRLCK, 0, 0));
+	EXPECT_EQ(error, ERRNO_OF(flock(other, LOCK_EX | LOCK_NB)));
+	EXPECT_EQ(error, ERRNO_OF(lock_range(other, F_OFD_SETLK, F_WRLCK, 0, 0)));
+	close(other);
 }
 
 TEST_F(lock, a_lock_does_not_keep_others_from_writing)
