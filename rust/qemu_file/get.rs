@@ -53,6 +53,9 @@ impl<O: Ops> QemuFile<'_, O> {
         if let Err(error) = self.prepare_to_get() {
             return (0, Err(error));
         }
+        if O::STAGED && offset.saturating_add(buf.len()) > IO_BUF_SIZE {
+            return (0, Err(EINVAL));
+        }
         let (done, end) = match O::STAGED {
             true => self.look_staged(buf, offset),
             false => self.look_straight(buf, offset),
@@ -61,10 +64,7 @@ impl<O: Ops> QemuFile<'_, O> {
     }
 
     fn look_staged(&mut self, buf: &mut [u8], offset: usize) -> (usize, Result) {
-        let wanted = offset.saturating_add(buf.len());
-        if wanted > IO_BUF_SIZE {
-            return (0, Err(EINVAL));
-        }
+        let wanted = offset + buf.len();
         let end = loop {
             if self.staging.unread().len() >= wanted {
                 break Ok(());
@@ -222,5 +222,157 @@ impl<O: Ops> QemuFile<'_, O> {
     /// The twin of `qemu_get_be64`. Fails as [`Self::peek_buffer`] does.
     pub fn get_be64(&mut self) -> Result<u64> {
         self.get_value().map(u64::from_be_bytes)
+    }
+}
+
+#[kunit_tests(qemufile_qemu_file_get)]
+mod tests {
+    use super::{
+        super::testing::{
+            Staged,
+            Straight, //
+        },
+        *, //
+    };
+
+    const BLOCK: [u8; 2 * IO_BUF_SIZE] = [7; 2 * IO_BUF_SIZE];
+
+    #[test]
+    fn values_are_big_endian() -> Result {
+        let mut file = Straight::file(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])?;
+        assert_eq!(file.get_byte()?, 0x01);
+        assert_eq!(file.get_be16()?, 0x0203);
+        assert_eq!(file.get_be32()?, 0x0405_0607);
+        assert_eq!(file.get_be64()?, 0x0809_0a0b_0c0d_0e0f);
+        assert_eq!(file.bytes_xfer(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_staging_buffer_is_filled_at_once() -> Result {
+        let mut file = Staged::file(&BLOCK)?;
+        for _ in 0..IO_BUF_SIZE / 8 {
+            file.get_be64()?;
+        }
+        assert_eq!(file.ops.calls, 1);
+        file.get_byte()?;
+        assert_eq!(file.ops.calls, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn short_reads_are_continued() -> Result {
+        let mut file = Staged::file(b"migration")?;
+        file.ops.most = 2;
+        let mut bytes = [0; 9];
+        assert_eq!(file.get_buffer(&mut bytes)?, 9);
+        assert_eq!(&bytes, b"migration");
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_buffer_is_no_error() -> Result {
+        let mut file = Staged::file(&BLOCK)?;
+        assert_eq!(file.peek_byte(IO_BUF_SIZE - 1)?, 7);
+        assert_eq!(file.fill_buffer()?, 0);
+        assert_eq!(file.get_error(), Ok(()));
+        assert_eq!(file.skip(BLOCK.len() as u64)?, BLOCK.len() as u64);
+        Ok(())
+    }
+
+    #[test]
+    fn peeking_leaves_the_position() -> Result {
+        let mut file = Staged::file(b"migration")?;
+        file.ops.most = 1;
+        let mut bytes = [0; 4];
+        assert_eq!(file.peek_buffer(&mut bytes, 5)?, 4);
+        assert_eq!(&bytes, b"tion");
+        assert_eq!(file.peek_byte(1)?, b'i');
+        assert_eq!(file.ftell()?, 0);
+        assert_eq!(file.peek_buffer(&mut [], 0)?, 0);
+        assert_eq!(file.peek_buffer(&mut bytes, IO_BUF_SIZE - 3), Err(EINVAL));
+        assert_eq!(file.peek_buffer(&mut bytes, usize::MAX), Err(EINVAL));
+        assert_eq!(file.get_error(), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn the_end_is_an_error_that_stays() -> Result {
+        let mut file = Staged::file(b"migration")?;
+        let mut bytes = [0; 10];
+        assert_eq!(file.get_buffer(&mut bytes)?, 9);
+        assert_eq!(file.get_error(), Err(EIO));
+        assert_eq!(file.get_buffer(&mut bytes), Err(EIO));
+        assert_eq!(file.get_byte(), Err(EIO));
+        assert_eq!(file.skip(1), Err(EIO));
+
+        let mut file = Straight::file(b"migration")?;
+        assert_eq!(file.peek_buffer(&mut bytes, 6)?, 3);
+        assert_eq!(file.get_error(), Err(EIO));
+        Ok(())
+    }
+
+    #[test]
+    fn skipping_says_how_much_there_was() -> Result {
+        let mut file = Staged::file(b"migration")?;
+        file.ops.most = 2;
+        assert_eq!(file.skip(3)?, 3);
+        assert_eq!(file.get_byte()?, b'r');
+        assert_eq!(file.skip(u64::MAX)?, 5);
+        assert_eq!(file.skip(1)?, 0);
+        assert_eq!(file.get_error(), Ok(()));
+
+        let mut file = Straight::file(b"migration")?;
+        file.ops.most = 2;
+        assert_eq!(file.skip(3)?, 3);
+        assert_eq!(file.skip(u64::MAX)?, 6);
+        assert_eq!(file.skip(1)?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_value_that_may_be_got_again_is_still_there() -> Result {
+        let mut file = Straight::file(b"QEMU")?;
+        file.ops.most = 3;
+        file.ops.fail = Some((1, EAGAIN));
+        assert_eq!(file.get_be32(), Err(EAGAIN));
+        assert_eq!(file.get_error(), Ok(()));
+        assert_eq!(file.get_be32()?, 0x5145_4d55);
+
+        let mut file = Staged::file(b"QEMU")?;
+        file.ops.most = 3;
+        file.ops.fail = Some((1, EAGAIN));
+        assert_eq!(file.get_be32(), Err(EAGAIN));
+        assert_eq!(file.get_be32()?, 0x5145_4d55);
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_of_bytes_may_be_got_in_parts() -> Result {
+        let mut file = Staged::file(b"migration")?;
+        file.ops.most = 5;
+        file.ops.fail = Some((1, EAGAIN));
+        let mut bytes = [0; 9];
+        assert_eq!(file.get_buffer(&mut bytes)?, 5);
+        file.ops.fail = Some((0, EAGAIN));
+        assert_eq!(file.skip(4), Err(EAGAIN));
+        assert_eq!(file.get_buffer(&mut bytes[5..])?, 4);
+        assert_eq!(&bytes, b"migration");
+        Ok(())
+    }
+
+    #[test]
+    fn an_error_of_the_backend_stays() -> Result {
+        let mut file = Straight::file(b"migration")?;
+        file.ops.most = 2;
+        file.ops.fail = Some((1, EPIPE));
+        let mut bytes = [0; 9];
+        assert_eq!(file.get_buffer(&mut bytes)?, 2);
+        assert_eq!(file.get_byte(), Err(EPIPE));
+        let mut file = Straight::file(b"migration")?;
+        file.ops.fail = Some((0, EPIPE));
+        assert_eq!(file.skip(1), Err(EPIPE));
+        assert_eq!(file.get_error(), Err(EPIPE));
+        Ok(())
     }
 }

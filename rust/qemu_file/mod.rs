@@ -29,6 +29,8 @@ mod staging;
 
 pub mod buf;
 pub mod mode;
+#[cfg(CONFIG_KUNIT = "y")]
+pub mod testing;
 
 pub use self::ops::{
     Ops,
@@ -69,6 +71,16 @@ impl<'a, O: Ops> QemuFile<'a, O> {
             rate: RateLimit::new(),
             last_error: None,
         }
+    }
+
+    /// The backend.
+    pub fn ops(&self) -> &O {
+        &self.ops
+    }
+
+    /// The backend, to be changed. What is staged has not reached it.
+    pub fn ops_mut(&mut self) -> &mut O {
+        &mut self.ops
     }
 
     /// Whether values can be put.
@@ -156,6 +168,7 @@ impl<'a, O: Ops> QemuFile<'a, O> {
 mod tests {
     use super::{
         buf::bufopen,
+        testing::Staged,
         *, //
     };
     use crate::sized_buffer::SizedBuffer;
@@ -189,7 +202,45 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_has_no_descriptor() -> Result {
+    fn closing_says_what_went_wrong_first() -> Result {
+        let mut file = Staged::file(b"")?;
+        file.ops.closed = Ok(7);
+        assert_eq!(file.fclose(), Ok(7));
+
+        let mut file = Staged::file(b"")?;
+        file.ops.closed = Err(EINTR);
+        assert_eq!(file.fclose(), Err(EINTR));
+
+        let mut file = Staged::file(b"")?;
+        file.ops.closed = Err(EINTR);
+        file.ops.fail = Some((0, ENOSPC));
+        file.put_byte(1)?;
+        assert_eq!(file.fclose(), Err(ENOSPC));
+
+        let mut file = Staged::file(b"")?;
+        file.set_error(EIO);
+        file.ops.closed = Ok(7);
+        assert_eq!(file.fclose(), Err(EIO));
+        Ok(())
+    }
+
+    #[test]
+    fn the_position_is_that_of_the_next_byte() -> Result {
+        let mut file = Staged::file(b"migration")?;
+        assert_eq!(file.get_byte()?, b'm');
+        assert_eq!(file.ftell()?, 1);
+        file.seek(4)?;
+        assert_eq!(file.get_byte()?, b'a');
+        file.put_byte(b'T')?;
+        assert_eq!(file.ftell()?, 6);
+        assert_eq!(file.get_byte()?, b'i');
+        assert!(file.ops.holds(b"migraTion"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_backend_may_have_a_descriptor() -> Result {
+        assert_eq!(Staged::file(b"")?.get_fd(), Some(3));
         let file = bufopen(b"r", SizedBuffer::new())?;
         assert_eq!(file.get_fd(), None);
         assert!(!file.is_writable());

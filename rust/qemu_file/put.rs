@@ -175,3 +175,166 @@ impl<'a, O: Ops> QemuFile<'a, O> {
         self.put_value(&value.to_be_bytes())
     }
 }
+
+#[kunit_tests(qemufile_qemu_file_put)]
+mod tests {
+    use super::{
+        super::{
+            testing::{
+                Gathering,
+                Staged,
+                Straight, //
+            },
+            IO_BUF_SIZE, //
+        },
+        *, //
+    };
+
+    const BLOCK: [u8; 2 * IO_BUF_SIZE] = [7; 2 * IO_BUF_SIZE];
+
+    #[test]
+    fn values_are_big_endian() -> Result {
+        let mut file = Straight::file(b"")?;
+        file.put_byte(0x01)?;
+        file.put_be16(0x0203)?;
+        file.put_be32(0x0405_0607)?;
+        file.put_be64(0x0809_0a0b_0c0d_0e0f)?;
+        assert!(file
+            .ops
+            .holds(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]));
+        assert_eq!(file.bytes_xfer(), 15);
+        Ok(())
+    }
+
+    #[test]
+    fn a_backend_is_called_when_the_staging_buffer_is_full() -> Result {
+        let mut file = Staged::file(b"")?;
+        for _ in 0..IO_BUF_SIZE / 8 - 1 {
+            file.put_be64(0)?;
+        }
+        assert_eq!(file.ops.calls, 0);
+        file.put_be64(0)?;
+        assert_eq!(file.ops.calls, 1);
+        file.put_byte(1)?;
+        file.fflush()?;
+        file.fflush()?;
+        assert_eq!(file.ops.calls, 2);
+        assert_eq!(file.put_buffer(&BLOCK)?, BLOCK.len());
+        assert_eq!(file.ops.calls, 4);
+        assert_eq!(file.ftell()?, 3 * IO_BUF_SIZE as u64 + 1);
+        Ok(())
+    }
+
+    #[test]
+    fn short_writes_are_continued() -> Result {
+        let mut file = Gathering::file(b"")?;
+        file.ops.most = 3;
+        file.put_buffer(b"QEMU")?;
+        file.put_buffer_async(&BLOCK, 0..5)?;
+        file.put_byte(b'!')?;
+        file.fflush()?;
+        assert!(file.ops.holds(b"QEMU\x07\x07\x07\x07\x07!"));
+        assert_eq!(file.ops.calls, 4);
+        Ok(())
+    }
+
+    #[test]
+    fn a_backend_that_takes_nothing_is_an_error() -> Result {
+        let mut file = Gathering::file(b"")?;
+        file.ops.most = 0;
+        file.put_byte(1)?;
+        assert_eq!(file.fflush(), Err(EIO));
+        Ok(())
+    }
+
+    #[test]
+    fn slices_are_gathered_up_to_64() -> Result {
+        let mut file = Gathering::file(b"")?;
+        for i in 0..31 {
+            file.put_be64(i)?;
+            file.put_buffer_async(&BLOCK, 0..4096)?;
+        }
+        file.put_be64(31)?;
+        assert_eq!(file.ops.calls, 0);
+        file.put_buffer_async(&BLOCK, 0..4096)?;
+        assert_eq!((file.ops.calls, file.ops.slices), (1, 64));
+        assert_eq!(file.ops.buffer.len(), 32 * (8 + 4096));
+        assert_eq!(
+            file.put_buffer_async(&BLOCK, 1..BLOCK.len() + 1),
+            Err(EINVAL)
+        );
+        assert_eq!(file.get_error(), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn without_writev_slices_are_copied() -> Result {
+        let mut file = Staged::file(b"")?;
+        file.put_byte(1)?;
+        file.put_buffer_async(&BLOCK, 0..4)?;
+        file.put_byte(2)?;
+        file.fflush()?;
+        assert!(file.ops.holds(b"\x01\x07\x07\x07\x07\x02"));
+        assert_eq!(file.ops.calls, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn an_error_costs_what_was_staged_and_stays() -> Result {
+        let mut file = Staged::file(b"")?;
+        file.ops.fail = Some((0, ENOSPC));
+        file.put_be32(1)?;
+        assert_eq!(file.fflush(), Err(ENOSPC));
+        assert_eq!(file.put_be32(2), Err(ENOSPC));
+        assert_eq!(file.put_buffer(b"QEMU"), Err(ENOSPC));
+        assert_eq!(file.put_buffer_async(&BLOCK, 0..1), Err(ENOSPC));
+        assert_eq!(file.fflush(), Err(ENOSPC));
+        assert!(file.ops.holds(b""));
+        Ok(())
+    }
+
+    #[test]
+    fn a_call_that_may_be_made_again_costs_nothing() -> Result {
+        let mut file = Staged::file(b"")?;
+        file.put_be32(0x5145_4d55)?;
+        file.ops.fail = Some((0, EAGAIN));
+        assert_eq!(file.fflush(), Err(EAGAIN));
+        assert_eq!(file.get_error(), Ok(()));
+        file.fflush()?;
+        assert!(file.ops.holds(b"QEMU"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_value_that_may_be_put_again_has_not_moved_the_position() -> Result {
+        let mut file = Straight::file(b"")?;
+        file.ops.most = 3;
+        file.ops.fail = Some((1, EAGAIN));
+        assert_eq!(file.put_be32(0x5145_4d55), Err(EAGAIN));
+        assert_eq!((file.ftell()?, file.bytes_xfer()), (0, 0));
+        file.put_be32(0x5145_4d55)?;
+        assert!(file.ops.holds(b"QEMU"));
+        assert_eq!(file.bytes_xfer(), 4);
+
+        file.ops.fail = Some((1, ERESTARTSYS));
+        assert_eq!(file.put_buffer(b"state")?, 3);
+        assert_eq!(file.put_buffer(b"te")?, 2);
+        assert!(file.ops.holds(b"QEMUstate"));
+
+        file.ops.fail = Some((1, EFBIG));
+        assert_eq!(file.put_buffer(b"state"), Err(EFBIG));
+        assert_eq!(file.get_error(), Err(EFBIG));
+        Ok(())
+    }
+
+    #[test]
+    fn a_value_is_staged_whole_or_not_at_all() -> Result {
+        let mut file = Staged::file(b"")?;
+        file.put_buffer(&BLOCK[..IO_BUF_SIZE - 1])?;
+        file.ops.fail = Some((0, EAGAIN));
+        assert_eq!(file.put_be16(0x5145), Err(EAGAIN));
+        file.put_be16(0x5145)?;
+        assert_eq!(file.ftell()?, IO_BUF_SIZE as u64 + 1);
+        Ok(())
+    }
+}

@@ -71,3 +71,71 @@ impl<O: Ops> QemuFile<'_, O> {
         result.map_err(|error| self.latch(error))
     }
 }
+
+#[kunit_tests(qemufile_qemu_file_ram)]
+mod tests {
+    use super::{
+        super::testing::{
+            Hooked,
+            Staged, //
+        },
+        *, //
+    };
+
+    #[test]
+    fn without_hooks_there_is_nothing_but_einval() -> Result {
+        let mut file = Staged::file(b"")?;
+        file.ram_control_before_iterate(1)?;
+        file.ram_control_after_iterate(2)?;
+        let saved = file.ram_control_save_page(1, 2, 3)?;
+        assert!(saved == SavePage::NotSupported);
+        assert_eq!(file.ops.flags, 0);
+        assert_eq!(file.ram_control_load_hook(3), Err(EINVAL));
+        assert_eq!(file.get_error(), Err(EINVAL));
+        Ok(())
+    }
+
+    #[test]
+    fn a_hook_gets_its_flags_after_what_was_put() -> Result {
+        let mut file = Hooked::file(b"")?;
+        file.put_buffer(b"QEMU")?;
+        file.ram_control_before_iterate(1)?;
+        assert_eq!(file.ops.flags, 1);
+        assert!(file.ops.holds(b"QEMU"));
+        file.ram_control_after_iterate(2)?;
+        assert_eq!(file.ops.flags, 2);
+        file.ram_control_load_hook(3)?;
+        assert_eq!(file.ops.flags, 3);
+        Ok(())
+    }
+
+    #[test]
+    fn an_error_of_a_hook_stays() -> Result {
+        let mut file = Hooked::file(b"")?;
+        file.ops.fail = Some((0, EPIPE));
+        assert_eq!(file.ram_control_before_iterate(1), Err(EPIPE));
+        assert_eq!(file.ram_control_after_iterate(2), Err(EPIPE));
+        assert_eq!(file.ops.flags, 1);
+        assert_eq!(file.get_error(), Err(EPIPE));
+        Ok(())
+    }
+
+    #[test]
+    fn what_becomes_of_a_page_is_counted() -> Result {
+        let mut file = Hooked::file(b"")?;
+        file.ram_control_save_page(0, 0, 4096)?;
+        assert_eq!((file.ftell()?, file.bytes_xfer()), (0, 0));
+        file.ops.saved = Ok(SavePage::Delayed);
+        file.ram_control_save_page(0, 4096, 4096)?;
+        assert_eq!((file.ftell()?, file.bytes_xfer()), (0, 4096));
+        file.ops.saved = Ok(SavePage::Sent(100));
+        file.ram_control_save_page(0, 8192, 4096)?;
+        assert_eq!((file.ftell()?, file.bytes_xfer()), (100, 8192));
+        assert_eq!(file.ops.flags, 8192 + 4096);
+        file.ops.saved = Err(EPIPE);
+        assert!(file.ram_control_save_page(0, 0, 1) == Err(EPIPE));
+        assert_eq!(file.get_error(), Err(EPIPE));
+        assert_eq!(file.bytes_xfer(), 8192);
+        Ok(())
+    }
+}

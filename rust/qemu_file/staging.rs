@@ -185,3 +185,89 @@ pub(super) fn copy(from: &[u8], to: &mut [u8]) -> usize {
     }
     len
 }
+
+#[kunit_tests(qemufile_qemu_file_staging)]
+mod tests {
+    use super::*;
+
+    fn prepared<'a>() -> Result<Staging<'a>> {
+        let mut staging = Staging::new();
+        staging.prepare()?;
+        Ok(staging)
+    }
+
+    #[test]
+    fn neighbours_become_one_piece() -> Result {
+        let block = [7; 100];
+        let other = [7; 100];
+        let mut staging = prepared()?;
+        staging.add(b"QE")?;
+        staging.add(b"MU")?;
+        assert_eq!(staging.pieces.len(), 1);
+        staging.add_borrowed(&block, 10..20)?;
+        staging.add_borrowed(&block, 20..30)?;
+        assert_eq!(staging.pieces.len(), 2);
+        staging.add_borrowed(&block, 31..32)?;
+        staging.add_borrowed(&other, 32..33)?;
+        staging.add(b"!")?;
+        assert_eq!(staging.pieces.len(), 5);
+        staging.add_borrowed(&other, 0..0)?;
+        staging.add(b"")?;
+        assert_eq!(staging.pieces.len(), 5);
+        let (iov, count) = staging.iov();
+        assert_eq!(count, 5);
+        assert_eq!(
+            (iov[0], iov[1].len(), iov[4]),
+            (&b"QEMU"[..], 20, &b"!"[..])
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_flushed_is_taken_out() -> Result {
+        let block = [7; 10];
+        let mut staging = prepared()?;
+        staging.add(b"QEMU")?;
+        staging.add_borrowed(&block, 0..10)?;
+        staging.flushed(3);
+        assert_eq!(staging.iov().0[0], b"U");
+        staging.flushed(5);
+        assert_eq!(staging.iov().0[0].len(), 6);
+        assert!(staging.is_dirty());
+        // The buffer's room comes back with the last byte only.
+        assert!(!staging.has_room(IO_BUF_SIZE));
+        staging.flushed(6);
+        assert!(!staging.is_dirty());
+        assert!(staging.has_room(IO_BUF_SIZE));
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left() -> Result {
+        let mut staging = prepared()?;
+        assert_eq!(staging.add(&[1; IO_BUF_SIZE - 3])?, IO_BUF_SIZE - 3);
+        assert!(staging.has_room(3));
+        assert!(!staging.has_room(4));
+        assert_eq!(staging.add(b"QEMU")?, 3);
+        assert_eq!(staging.add(b"U")?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_read_ahead_is_consumed() -> Result {
+        let mut staging = prepared()?;
+        assert_eq!(staging.room().len(), IO_BUF_SIZE);
+        copy(b"migration", staging.room());
+        staging.filled(9);
+        assert_eq!(staging.consume(5), 5);
+        assert_eq!(staging.unread(), b"tion");
+        assert_eq!(staging.room().len(), IO_BUF_SIZE - 4);
+        assert_eq!(staging.unread(), b"tion");
+        assert_eq!(staging.consume(9), 4);
+        copy(b"ram", staging.room());
+        staging.filled(3);
+        staging.drop_unread();
+        assert_eq!(staging.unread(), b"");
+        Ok(())
+    }
+}
