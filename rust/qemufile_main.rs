@@ -10,6 +10,7 @@
 //! - [`ioctl`]: the ABI of `include/uapi/linux/qemufile.h`;
 //! - [`handle`]: what an open file adds to a stream;
 //! - [`stream`]: blocking, waking, who is live;
+//! - [`qemu_file`]: typed values over whatever takes and gives bytes;
 //! - [`sized_buffer`]: the bytes;
 //! - [`sys`]: what the `kernel` crate lacks, and all the `unsafe` there is.
 
@@ -19,6 +20,8 @@ mod device;
 mod handle;
 #[forbid(unsafe_code)]
 mod ioctl;
+#[forbid(unsafe_code)]
+pub mod qemu_file;
 #[forbid(unsafe_code)]
 pub mod sized_buffer;
 #[forbid(unsafe_code)]

@@ -8,6 +8,7 @@
 mod error;
 mod pages;
 mod rate;
+mod typed;
 mod write;
 
 use self::error::LatchedError;
@@ -18,6 +19,7 @@ pub(crate) use self::{
         Limit,
         RateInfo, //
     },
+    typed::Typed,
 };
 use crate::{
     stream::{

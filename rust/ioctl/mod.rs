@@ -9,6 +9,7 @@
 
 mod open;
 mod state;
+mod typed;
 
 use crate::{
     handle::Handle,
@@ -58,6 +59,15 @@ fn must_write(handle: &Handle) -> Result {
     }
 }
 
+/// `EBADF` unless the handle may read.
+fn must_read(handle: &Handle) -> Result {
+    if handle.access().read {
+        Ok(())
+    } else {
+        Err(EBADF)
+    }
+}
+
 /// Does what `cmd` says. The result is a descriptor where the call makes one, else 0.
 pub(crate) fn dispatch(handle: &Handle, file: &File, cmd: u32, arg: usize) -> Result<u32> {
     let arg = Argument(UserPtr::from_addr(arg));
@@ -73,6 +83,12 @@ pub(crate) fn dispatch(handle: &Handle, file: &File, cmd: u32, arg: usize) -> Re
         abi::QEMUFILE_CMD_GET_ERROR => state::get_error(handle, &arg),
         abi::QEMUFILE_CMD_SET_ERROR => state::set_error(handle, &arg),
         abi::QEMUFILE_CMD_RATE_LIMIT => state::rate_limit(handle, &arg),
+        abi::QEMUFILE_CMD_PUT => typed::put(handle, file, &arg),
+        abi::QEMUFILE_CMD_GET => typed::get(handle, file, &arg),
+        abi::QEMUFILE_CMD_PEEK => typed::peek(handle, file, &arg),
+        abi::QEMUFILE_CMD_SKIP => typed::skip(handle, file, &arg),
+        abi::QEMUFILE_CMD_RAM_CONTROL => typed::ram_control(handle, file, &arg),
+        abi::QEMUFILE_CMD_SAVE_PAGE => typed::save_page(handle, file, &arg),
         _ => Err(ENOTTY),
     }?;
     Ok(0)

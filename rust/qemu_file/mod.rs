@@ -129,6 +129,15 @@ impl<'a, O: Ops> QemuFile<'a, O> {
         Ok(self.pos - self.staging.unread().len() as u64)
     }
 
+    /// The position of the next byte to put or get, in bytes, whatever error is latched.
+    ///
+    /// It has no twin: [`Self::ftell`] flushes, and fails.
+    pub fn position(&self) -> u64 {
+        let (pieces, count) = self.staging.iov();
+        let staged: usize = pieces.iter().take(count).map(|piece| piece.len()).sum();
+        self.pos.saturating_add(staged as u64) - self.staging.unread().len() as u64
+    }
+
     /// Moves the position by `size` bytes, which the backend has moved by other ways.
     ///
     /// The twin of `qemu_update_position`.

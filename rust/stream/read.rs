@@ -27,12 +27,48 @@ use kernel::{
 };
 
 impl Stream {
+    /// Copies bytes from `pos` on to `dst` as [`Stream::copy_out`] does, and notes that the handle
+    /// has read them.
+    pub(crate) fn read(
+        &self,
+        seat: &Seat,
+        pos: u64,
+        dst: &mut DestIter<'_, '_>,
+        nonblocking: bool,
+    ) -> Progress {
+        let progress = self.copy_out(seat, pos, dst, nonblocking);
+        self.pass(seat, pos, progress.bytes as u64);
+        progress
+    }
+
+    /// Copies up to `buf.len()` bytes from `pos` on, and returns how many: 0 at the end.
+    ///
+    /// Waits as [`Stream::copy_out`] does, with the same errors.
+    pub(crate) fn peek(
+        &self,
+        seat: &Seat,
+        pos: u64,
+        buf: &mut [u8],
+        nonblocking: bool,
+    ) -> Result<usize> {
+        let inner = self.wait_for_data(seat.access, pos, nonblocking)?;
+        Ok(inner.map_or(0, |inner| inner.buffer.read_at(pos, buf)))
+    }
+
+    /// How many bytes there are from `pos` on: 0 at the end.
+    ///
+    /// Waits as [`Stream::copy_out`] does, with the same errors.
+    pub(crate) fn available(&self, seat: &Seat, pos: u64, nonblocking: bool) -> Result<u64> {
+        let inner = self.wait_for_data(seat.access, pos, nonblocking)?;
+        Ok(inner.map_or(0, |inner| inner.buffer.len().saturating_sub(pos)))
+    }
+
     /// Copies bytes from `pos` on to `dst` until it is full or the stream ends.
     ///
     /// Waits for the first byte, unless `nonblocking`, while a handle other than the caller's may
     /// still write: `EAGAIN` then; `ERESTARTSYS` when a signal comes; `EFAULT` if no byte could be
     /// copied; `ENXIO` if the byte at `pos` has been drained.
-    pub(crate) fn read(
+    pub(crate) fn copy_out(
         &self,
         seat: &Seat,
         pos: u64,
@@ -63,7 +99,6 @@ impl Stream {
                 break Err(EINTR);
             }
         };
-        self.pass(seat, pos, done as u64);
         Progress { bytes: done, end }
     }
 
@@ -100,7 +135,7 @@ impl Stream {
     }
 
     /// Notes that a handle has read `bytes` from `pos` on, and drains what can be drained.
-    pub(super) fn pass(&self, seat: &Seat, pos: u64, bytes: u64) {
+    pub(crate) fn pass(&self, seat: &Seat, pos: u64, bytes: u64) {
         let Some(index) = seat.index.filter(|_| bytes > 0) else {
             return;
         };

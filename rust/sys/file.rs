@@ -21,6 +21,9 @@ use kernel::{
 /// The largest offset of a file, in bytes: `MAX_LFS_FILESIZE` of a 64-bit kernel.
 pub(crate) const MAX_FILE_SIZE: i64 = i64::MAX;
 
+/// The most bytes that one call moves.
+pub(crate) const MAX_RW_COUNT: usize = helpers::QEMUFILE_MAX_RW_COUNT;
+
 /// Where `lseek` counts from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whence {

@@ -36,6 +36,8 @@ static const int QEMUFILE_IOCB_APPEND __maybe_unused = (__force int)IOCB_APPEND;
 static const int QEMUFILE_IOCB_NOWAIT __maybe_unused = (__force int)IOCB_NOWAIT;
 static const int QEMUFILE_IOCB_ATOMIC __maybe_unused = (__force int)IOCB_ATOMIC;
 
+static const size_t QEMUFILE_MAX_RW_COUNT __maybe_unused = MAX_RW_COUNT;
+
 /* include/uapi/linux/eventpoll.h */
 static const __poll_t QEMUFILE_EPOLLIN __maybe_unused = EPOLLIN;
 static const __poll_t QEMUFILE_EPOLLOUT __maybe_unused = EPOLLOUT;

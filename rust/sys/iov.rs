@@ -17,12 +17,19 @@ use crate::sized_buffer::{
     Sink,
     Source, //
 };
+use core::mem::MaybeUninit;
 use kernel::{
     bindings,
+    error::to_result,
+    ffi::{
+        c_int,
+        c_void, //
+    },
     iov::{
         IovIterDest,
         IovIterSource, //
     },
+    prelude::*, //
 };
 
 /// Where a write's bytes come from, at most `limit` of them at a time.
@@ -145,4 +152,73 @@ impl Sink for DestIter<'_, '_> {
         self.limit -= done.min(self.limit);
         done
     }
+}
+
+/// Makes an iterator over user memory, for reading from it or writing to it.
+///
+/// `EFAULT` if the range is not in the user's part of the address space.
+fn user_iter(
+    direction: u32,
+    address: u64,
+    len: usize,
+    iter: &mut MaybeUninit<bindings::iov_iter>,
+) -> Result {
+    let address = usize::try_from(address).map_err(|_| EFAULT)?;
+    let direction = c_int::try_from(direction)?;
+    // SAFETY: `iter` can be written; what the address leads to is checked now and when it is used.
+    to_result(unsafe {
+        bindings::import_ubuf(direction, address as *mut c_void, len, iter.as_mut_ptr())
+    })
+}
+
+/// Calls `f` with the `len` bytes of user memory at `address` as a source.
+///
+/// `EFAULT` if the range is not in the user's part of the address space.
+pub(crate) fn with_user_source<R>(
+    address: u64,
+    len: usize,
+    f: impl FnOnce(&mut IovIterSource<'_>) -> Result<R>,
+) -> Result<R> {
+    let mut iter = MaybeUninit::uninit();
+    user_iter(bindings::ITER_SOURCE, address, len, &mut iter)?;
+    // SAFETY: The iterator is initialised, and ours until `f` returns.
+    f(unsafe { IovIterSource::from_raw(iter.as_mut_ptr()) })
+}
+
+/// Calls `f` with the `len` bytes of user memory at `address` as a destination.
+///
+/// `EFAULT` if the range is not in the user's part of the address space.
+pub(crate) fn with_user_dest<R>(
+    address: u64,
+    len: usize,
+    f: impl FnOnce(&mut IovIterDest<'_>) -> Result<R>,
+) -> Result<R> {
+    let mut iter = MaybeUninit::uninit();
+    user_iter(bindings::ITER_DEST, address, len, &mut iter)?;
+    // SAFETY: The iterator is initialised, and ours until `f` returns.
+    f(unsafe { IovIterDest::from_raw(iter.as_mut_ptr()) })
+}
+
+/// Calls `f` with bytes of the kernel's as a source.
+pub(crate) fn with_slice_source<R>(
+    bytes: &[u8],
+    f: impl FnOnce(&mut IovIterSource<'_>) -> R,
+) -> R {
+    let vec = bindings::kvec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let mut iter = MaybeUninit::uninit();
+    // SAFETY: The vector and the bytes outlive the iterator, and a source is not written to.
+    let src = unsafe {
+        bindings::iov_iter_kvec(
+            iter.as_mut_ptr(),
+            bindings::ITER_SOURCE,
+            &vec,
+            1,
+            bytes.len(),
+        );
+        IovIterSource::from_raw(iter.as_mut_ptr())
+    };
+    f(src)
 }
