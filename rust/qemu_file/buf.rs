@@ -145,6 +145,9 @@ mod tests {
         let mut bytes = [0; 3];
         assert_eq!(buffer.read_at(0, &mut bytes), 2);
         assert_eq!(&bytes, b"QR\0");
+        let mut file = bufopen(b"r", &mut buffer)?;
+        assert_eq!(file.get_byte()?, b'Q');
+        assert_eq!(file.skip(2)?, 1);
         Ok(())
     }
 

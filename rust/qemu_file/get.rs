@@ -356,6 +356,10 @@ mod tests {
         assert_eq!(file.get_buffer(&mut bytes)?, 5);
         file.ops.fail = Some((0, EAGAIN));
         assert_eq!(file.skip(4), Err(EAGAIN));
+        file.ops.most = 1;
+        file.ops.fail = Some((1, EAGAIN));
+        assert_eq!(file.skip(2)?, 1);
+        file.seek(5)?;
         assert_eq!(file.get_buffer(&mut bytes[5..])?, 4);
         assert_eq!(&bytes, b"migration");
         Ok(())

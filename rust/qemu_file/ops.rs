@@ -89,3 +89,50 @@ pub enum SavePage {
     /// It was sent, in so many bytes.
     Sent(u64),
 }
+
+#[kunit_tests(qemufile_qemu_file_ops)]
+mod tests {
+    use super::{
+        super::QemuFile,
+        *, //
+    };
+
+    /// A backend that can do nothing.
+    struct Nothing;
+
+    impl Ops for Nothing {
+        const HAS_WRITEV_BUFFER: bool = true;
+        const HAS_RAM_HOOKS: bool = true;
+
+        fn is_writable(&self) -> bool {
+            true
+        }
+
+        fn is_readable(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn what_a_backend_lacks_it_cannot_do() {
+        let mut ops = Nothing;
+        assert_eq!(ops.put_buffer(b"QEMU", 0), Err(EBADF));
+        assert_eq!(ops.writev_buffer(&[b"QEMU"], 0), Err(EBADF));
+        assert_eq!(ops.get_buffer(&mut [0; 4], 0), Err(EBADF));
+        assert_eq!(ops.skip_buffer(4, 0), Err(EBADF));
+        assert_eq!(ops.get_fd(), None);
+        assert_eq!(ops.close(), Ok(0));
+    }
+
+    #[test]
+    fn a_hook_that_is_missing_does_what_it_does_without_hooks() -> Result {
+        let mut file = QemuFile::fopen_ops(Nothing);
+        file.ram_control_before_iterate(1)?;
+        file.ram_control_after_iterate(1)?;
+        let saved = file.ram_control_save_page(0, 0, 1)?;
+        assert!(saved == SavePage::NotSupported);
+        assert_eq!(file.bytes_xfer(), 0);
+        assert_eq!(file.ram_control_load_hook(1), Err(EINVAL));
+        Ok(())
+    }
+}

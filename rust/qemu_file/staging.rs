@@ -126,6 +126,14 @@ impl<'a> Staging<'a> {
         (iov, self.pieces.len().min(MAX_PIECES))
     }
 
+    /// The number of bytes to be flushed.
+    pub(super) fn to_flush(&self) -> usize {
+        let len = |piece: &Piece<'_>| match piece {
+            Piece::Staged(range) | Piece::Borrowed(_, range) => range.len(),
+        };
+        self.pieces.iter().map(len).sum()
+    }
+
     /// Takes `len` bytes that were flushed out of the pieces.
     pub(super) fn flushed(&mut self, mut len: usize) {
         self.pieces.retain(|piece| {
@@ -229,7 +237,9 @@ mod tests {
         let mut staging = prepared()?;
         staging.add(b"QEMU")?;
         staging.add_borrowed(&block, 0..10)?;
+        assert_eq!(staging.to_flush(), 14);
         staging.flushed(3);
+        assert_eq!(staging.to_flush(), 11);
         assert_eq!(staging.iov().0[0], b"U");
         staging.flushed(5);
         assert_eq!(staging.iov().0[0].len(), 6);
