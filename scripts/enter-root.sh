@@ -14,8 +14,9 @@ mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
-for file in /etc/resolv.conf /etc/hosts; do
-	[ -e "$file" ] || continue
+# What belongs to the machine's network: names, and whom it trusts.
+for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt; do
+	[ -s "$file" ] || continue
 	[ -e "$root$file" ] || : >"$root$file"
 	mount --bind "$(readlink -f "$file")" "$root$file"
 done

@@ -25,6 +25,8 @@ ROOT_PACKAGES=(
 	# The virtual machines, and what runs in them
 	qemu-system-x86 virtiofsd procps iproute2 socat strace util-linux
 	libaio-dev liburing-dev
+	# Only for make check
+	shellcheck
 )
 
 # ---- stamps: what is done, and by which text of this script
@@ -39,8 +41,9 @@ wanted() {
 	kernel) hash_of "$(declare -f make_kernel)" "$IMAGE" "$(cat "$TOP/scripts/fetch-kernel.sh")" ;;
 	source) hash_of "$(declare -f make_source)" "$(cat "$KERNEL_ENV" 2>/dev/null)" ;;
 	metadata) hash_of "$(declare -f make_metadata)" "$(cat "$TOP/scripts/build-metadata.sh")" \
-		"$(stamped root)" "$(stamped source)" ;;
-	debug) hash_of "$(declare -f make_debug)" "$(stamped root)" "$(stamped source)" \
+		"$(stamped source)" "$(cat "$ROOT/compilers" 2>/dev/null)" ;;
+	debug) hash_of "$(declare -f make_debug)" \
+		"$(stamped source)" "$(cat "$ROOT/compilers" 2>/dev/null)" \
 		"$(cat "$TOP/scripts/build-debug.sh" "$TOP/scripts/debug.config")" ;;
 	esac
 }
@@ -91,6 +94,10 @@ make_root() {
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--include="$(IFS=,; echo "${ROOT_PACKAGES[*]}")" \
 		"$SUITE" "$ROOT.tmp" "${sources[@]}" || return
+	# A root that differs only in other packages leaves the kernels as they are.
+	# shellcheck disable=SC2016
+	chroot "$ROOT.tmp" dpkg-query -Wf '${Package} ${Version}\n' gcc-14 rustc rust-src \
+		bindgen clang-19 lld-19 binutils pahole >"$ROOT.tmp/compilers" || return
 	mkdir -p "$ROOT.tmp/kernel" "$ROOT.tmp/usr/lib/modules" || return
 	rm -rf "$ROOT.old" || return
 	[ ! -e "$ROOT" ] || mv "$ROOT" "$ROOT.old" || return

@@ -16,7 +16,7 @@ off() {
 	sleep 60
 }
 
-visible= kunit=
+visible="" kunit=""
 # shellcheck source=/dev/null
 . /vm/settings
 exec 3>&1 4>&2 >/vm/init.log 2>&1
