@@ -85,7 +85,10 @@ impl<O: Opener> FileOperations for OpenFile<O> {
         kiocb.file().read(kiocb, dst)
     }
 
-    fn write_iter(kiocb: Kiocb<'_, Pin<KBox<Handle>>>, src: &mut IovIterSource<'_>) -> Result<usize> {
+    fn write_iter(
+        kiocb: Kiocb<'_, Pin<KBox<Handle>>>,
+        src: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
         kiocb.file().write(kiocb, src)
     }
 

@@ -148,7 +148,9 @@ impl Handle {
         let pos = u64::try_from(file.position()).unwrap_or(u64::MAX);
         let append = file.flags() & O_APPEND != 0;
         let paced = !self.access().write || self.rate.poll(self.stream());
-        self.stream().ready(self.access(), pos, append).without(Events::OUT.when(!paced))
+        self.stream()
+            .ready(self.access(), pos, append)
+            .without(Events::OUT.when(!paced))
             | Events::ERR.when(self.error().is_err())
     }
 

@@ -43,7 +43,9 @@ impl Handle {
     ) -> Result<usize> {
         let nonblocking = nonblocking || file.flags() & O_NONBLOCK != 0;
         let from = u64::try_from(*pos)?;
-        let done = self.stream().lend(&self.seat, from, pipe, len, nonblocking)?;
+        let done = self
+            .stream()
+            .lend(&self.seat, from, pipe, len, nonblocking)?;
         *pos = pos.saturating_add(i64::try_from(done)?);
         Ok(done)
     }

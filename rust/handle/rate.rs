@@ -13,8 +13,7 @@ use crate::{
     sys::poll::Events, //
 };
 use kernel::{
-    impl_has_hr_timer,
-    new_mutex,
+    impl_has_hr_timer, new_mutex,
     prelude::*,
     sync::{
         Arc,

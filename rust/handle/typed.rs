@@ -183,7 +183,11 @@ impl Typed<'_> {
 
 impl Handle {
     /// Lets `call` use the handle as a [`QemuFile`].
-    pub(crate) fn typed<R>(&self, file: &File, call: impl FnOnce(&mut Typed<'_>) -> R) -> Result<R> {
+    pub(crate) fn typed<R>(
+        &self,
+        file: &File,
+        call: impl FnOnce(&mut Typed<'_>) -> R,
+    ) -> Result<R> {
         let mut position = PositionGuard::lock(file);
         let start = u64::try_from(position.get())?;
         let end = Cell::new(None);

@@ -148,7 +148,11 @@ impl Handle {
             return Err(full);
         }
         let allowed = call.file.write_limit(call.pos, room.bytes)?;
-        let beyond = if allowed < room.bytes { EFBIG.into() } else { full };
+        let beyond = if allowed < room.bytes {
+            EFBIG.into()
+        } else {
+            full
+        };
         let granted = self.rate.grant(allowed, call.atomic).map_err(Stop::Paced)?;
 
         let progress = if call.atomic {

@@ -175,7 +175,11 @@ pub(super) fn rate_limit(handle: &Handle, arg: &Argument) -> Result {
     let now = handle.rate();
     rate.limit = now.limit.bytes;
     rate.xfer = now.xfer;
-    rate.flags = if now.limit.kept { QEMUFILE_RATE_KEEP } else { 0 };
+    rate.flags = if now.limit.kept {
+        QEMUFILE_RATE_KEEP
+    } else {
+        0
+    };
     rate.exceeded = now.exceeded.into();
     arg.put(&rate)
 }

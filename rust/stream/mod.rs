@@ -39,8 +39,7 @@ use crate::{
 use core::ops::Range;
 use kernel::{
     fs::File,
-    new_condvar,
-    new_mutex,
+    new_condvar, new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -277,11 +276,7 @@ impl Stream {
     /// Enters a new handle into the books; `inode` is that of its file if that is a regular one.
     ///
     /// `ENOMEM` if there is no memory for the entry.
-    pub(crate) fn attach(
-        self: Arc<Self>,
-        access: Access,
-        inode: Option<InodeRef>,
-    ) -> Result<Seat> {
+    pub(crate) fn attach(self: Arc<Self>, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
         let has_inode = inode.is_some();
         let mut inner = self.inner.lock();
         let index = if access.drains() {

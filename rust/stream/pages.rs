@@ -103,7 +103,10 @@ impl Writer<'_> {
     pub(crate) fn share(&self, to: u64, source: &SizedBuffer, from: u64, len: u64) -> Result {
         let end = from.checked_add(len).filter(|&end| end <= source.len());
         let end = end.ok_or(EINVAL)?;
-        let to_end = to.checked_add(len).filter(|&end| end <= MAX_LEN).ok_or(EFBIG)?;
+        let to_end = to
+            .checked_add(len)
+            .filter(|&end| end <= MAX_LEN)
+            .ok_or(EFBIG)?;
         if to % PAGE_BYTES != 0 || from % PAGE_BYTES != 0 {
             return Err(EINVAL);
         }

@@ -100,18 +100,12 @@ pub(crate) trait FileOperations: Sized {
     }
 
     /// Reads at the kiocb's position and moves it.
-    fn read_iter(
-        _kiocb: Kiocb<'_, Self::Ptr>,
-        _dst: &mut IovIterDest<'_>,
-    ) -> Result<usize> {
+    fn read_iter(_kiocb: Kiocb<'_, Self::Ptr>, _dst: &mut IovIterDest<'_>) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Writes at the kiocb's position and moves it.
-    fn write_iter(
-        _kiocb: Kiocb<'_, Self::Ptr>,
-        _src: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
+    fn write_iter(_kiocb: Kiocb<'_, Self::Ptr>, _src: &mut IovIterSource<'_>) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -88,9 +88,8 @@ impl Source for SourceIter<'_, '_> {
         let (folio, start, len) = page.span(offset, len.min(self.remaining()));
         // SAFETY: The range lies inside the folio by the guarantee of `span`, and the iterator is
         // valid by the invariant of `IovIterSource`.
-        let done = unsafe {
-            bindings::copy_folio_from_iter_atomic(folio, start, len, self.iov.as_raw())
-        };
+        let done =
+            unsafe { bindings::copy_folio_from_iter_atomic(folio, start, len, self.iov.as_raw()) };
         self.copied += done;
         self.limit -= done.min(self.limit);
         done
@@ -200,10 +199,7 @@ pub(crate) fn with_user_dest<R>(
 }
 
 /// Calls `f` with bytes of the kernel's as a source.
-pub(crate) fn with_slice_source<R>(
-    bytes: &[u8],
-    f: impl FnOnce(&mut IovIterSource<'_>) -> R,
-) -> R {
+pub(crate) fn with_slice_source<R>(bytes: &[u8], f: impl FnOnce(&mut IovIterSource<'_>) -> R) -> R {
     let vec = bindings::kvec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),

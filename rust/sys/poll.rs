@@ -108,10 +108,7 @@ unsafe impl Send for PollQueue {}
 unsafe impl Sync for PollQueue {}
 
 impl PollQueue {
-    pub(crate) fn new(
-        name: &'static CStr,
-        key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self> {
+    pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
             head <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned, `name` and `key` are static.

@@ -133,7 +133,6 @@ impl InodeRef {
         // SAFETY: The inode is valid.
         unsafe { helpers::qemufile_i_size_write(self.0.as_ptr(), size) };
     }
-
 }
 
 impl Clone for InodeRef {
@@ -303,10 +302,7 @@ impl<T: InodeOperations> PseudoFs<T> {
         // SAFETY: By the caller's promise.
         let (data, fault) = unsafe {
             let inode = helpers::qemufile_fault_inode(fault);
-            (
-                T::Data::borrow((*inode).i_private),
-                Fault::from_raw(fault),
-            )
+            (T::Data::borrow((*inode).i_private), Fault::from_raw(fault))
         };
         fault_result(T::fault(data, &fault))
     }

@@ -229,8 +229,7 @@ impl<T: FileOperations> Vtable<T> {
         flags: c_uint,
     ) -> isize {
         // SAFETY: By the caller's promise.
-        let (this, file, pos) =
-            unsafe { (state::<T>(file), File::from_raw_file(file), &mut *pos) };
+        let (this, file, pos) = unsafe { (state::<T>(file), File::from_raw_file(file), &mut *pos) };
         let mut target = T::splice_write(this, file);
         // SAFETY: By the caller's promise.
         count(unsafe { splice::splice_write(pipe, pos, len, flags, &mut target) })
@@ -323,8 +322,13 @@ impl<T: FileOperations> Vtable<T> {
         flags: c_uint,
     ) -> i64 {
         // SAFETY: By the caller's promise.
-        let (this, source, file) =
-            unsafe { (state::<T>(file), state::<T>(source), File::from_raw_file(file)) };
+        let (this, source, file) = unsafe {
+            (
+                state::<T>(file),
+                state::<T>(source),
+                File::from_raw_file(file),
+            )
+        };
         from_result(|| {
             // Nothing is compared, so nothing is deduplicated.
             if flags & !bindings::REMAP_FILE_ADVISORY != 0 {
@@ -369,23 +373,79 @@ impl<T: FileOperations> Vtable<T> {
         owner: this_module::<T::OwnerModule>().as_ptr(),
         open: Some(Self::open),
         release: Some(Self::release),
-        flush: if T::HAS_FLUSH { Some(Self::flush) } else { None },
-        read_iter: if T::HAS_READ_ITER { Some(Self::read_iter) } else { None },
-        write_iter: if T::HAS_WRITE_ITER { Some(Self::write_iter) } else { None },
-        llseek: if T::HAS_LLSEEK { Some(Self::llseek) } else { None },
+        flush: if T::HAS_FLUSH {
+            Some(Self::flush)
+        } else {
+            None
+        },
+        read_iter: if T::HAS_READ_ITER {
+            Some(Self::read_iter)
+        } else {
+            None
+        },
+        write_iter: if T::HAS_WRITE_ITER {
+            Some(Self::write_iter)
+        } else {
+            None
+        },
+        llseek: if T::HAS_LLSEEK {
+            Some(Self::llseek)
+        } else {
+            None
+        },
         poll: if T::HAS_POLL { Some(Self::poll) } else { None },
-        unlocked_ioctl: if T::HAS_IOCTL { Some(Self::ioctl) } else { None },
+        unlocked_ioctl: if T::HAS_IOCTL {
+            Some(Self::ioctl)
+        } else {
+            None
+        },
         #[cfg(CONFIG_COMPAT)]
-        compat_ioctl: if T::HAS_IOCTL { bindings::compat_ptr_ioctl } else { None },
-        splice_read: if T::HAS_SPLICE_READ { Some(Self::splice_read) } else { None },
-        splice_write: if T::HAS_SPLICE_WRITE { Some(Self::splice_write) } else { None },
+        compat_ioctl: if T::HAS_IOCTL {
+            bindings::compat_ptr_ioctl
+        } else {
+            None
+        },
+        splice_read: if T::HAS_SPLICE_READ {
+            Some(Self::splice_read)
+        } else {
+            None
+        },
+        splice_write: if T::HAS_SPLICE_WRITE {
+            Some(Self::splice_write)
+        } else {
+            None
+        },
         mmap: if T::HAS_MMAP { Some(Self::mmap) } else { None },
-        fasync: if T::HAS_FASYNC { Some(Self::fasync) } else { None },
-        fadvise: if T::HAS_FADVISE { Some(Self::fadvise) } else { None },
-        fallocate: if T::HAS_FALLOCATE { Some(Self::fallocate) } else { None },
-        remap_file_range: if T::HAS_REMAP { Some(Self::remap_file_range) } else { None },
-        show_fdinfo: if T::HAS_SHOW_FDINFO { Some(Self::show_fdinfo) } else { None },
-        fsync: if T::HAS_FSYNC { Some(Self::fsync) } else { None },
+        fasync: if T::HAS_FASYNC {
+            Some(Self::fasync)
+        } else {
+            None
+        },
+        fadvise: if T::HAS_FADVISE {
+            Some(Self::fadvise)
+        } else {
+            None
+        },
+        fallocate: if T::HAS_FALLOCATE {
+            Some(Self::fallocate)
+        } else {
+            None
+        },
+        remap_file_range: if T::HAS_REMAP {
+            Some(Self::remap_file_range)
+        } else {
+            None
+        },
+        show_fdinfo: if T::HAS_SHOW_FDINFO {
+            Some(Self::show_fdinfo)
+        } else {
+            None
+        },
+        fsync: if T::HAS_FSYNC {
+            Some(Self::fsync)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 
