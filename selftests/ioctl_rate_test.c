@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * QEMUFILE_IOC_RATE_LIMIT: QEMU's limit, which the writer asks about itself, and
+ * one that the kernel keeps.
+ */
+#include "harness.h"
+
+STREAM_FIXTURE(rate)
+
+static struct qemufile_rate ask(int fd, unsigned int op, uint64_t limit, unsigned int flags)
+{
+	struct qemufile_rate rate = { .op = op, .limit = limit, .flags = flags };
+
+	if (ioctl(fd, QEMUFILE_IOC_RATE_LIMIT, &rate))
+		memset(&rate, 0xee, sizeof(rate));
+	return rate;
+}
+
+static int set_rate(int fd, uint64_t limit, unsigned int flags)
+{
+	struct qemufile_rate rate = { .op = QEMUFILE_RATE_SET, .limit = limit, .flags = flags };
+
+	return ioctl(fd, QEMUFILE_IOC_RATE_LIMIT, &rate);
+}
+
+TEST_F(rate, there_is_no_limit_at_first)
+{
+	struct qemufile_rate rate = ask(self->fd, QEMUFILE_RATE_GET, 777, 0);
+
+	EXPECT_EQ(0, rate.limit);
+	EXPECT_EQ(0, rate.xfer);
+	EXPECT_EQ(0, rate.flags);
+	EXPECT_EQ(0, rate.exceeded);
+	EXPECT_EQ(0, rate.reserved);
+	ASSERT_EQ(MiB, put_at(self->fd, 0, MiB, 1));
+	rate = ask(self->fd, QEMUFILE_RATE_GET, 0, 0);
+	EXPECT_EQ(MiB, (long long)rate.xfer);
+	EXPECT_EQ(0, rate.exceeded);
+}
+
+/* As qemu_file_rate_limit() has it: once more than the limit has been written. */
+TEST_F(rate, qemus_limit_is_told_and_not_kept)
+{
+	struct qemufile_rate rate = ask(self->fd, QEMUFILE_RATE_SET, 1000, 0);
+	struct qemufile_info info;
+
+	EXPECT_EQ(1000, rate.limit);
+	EXPECT_EQ(0, rate.exceeded);
+	ASSERT_EQ(1000, put_at(self->fd, 0, 1000, 1));
+	EXPECT_EQ(0, ask(self->fd, QEMUFILE_RATE_GET, 0, 0).exceeded);
+	ASSERT_EQ(1, put_at(self->fd, 1000, 1, 1));
+	rate = ask(self->fd, QEMUFILE_RATE_GET, 0, 0);
+	EXPECT_EQ(1, rate.exceeded);
+	EXPECT_EQ(1001, rate.xfer);
+	/* Nothing is held up. */
+	EXPECT_EQ(MiB, put_at(self->fd, 0, MiB, 1));
+	EXPECT_EQ(POLLOUT, polled(self->fd, POLLOUT));
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_GET_INFO, &info));
+	EXPECT_EQ(1000, info.rate_limit);
+	EXPECT_EQ(MiB + 1001, (long long)info.xfer);
+	rate = ask(self->fd, QEMUFILE_RATE_RESET, 0, 0);
+	EXPECT_EQ(0, rate.xfer);
+	EXPECT_EQ(0, rate.exceeded);
+	EXPECT_EQ(1000, rate.limit);
+}
+
+TEST_F(rate, reading_does_not_count)
+{
+	char bytes[100];
+
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	ASSERT_EQ(100, read(self->fd, bytes, 100));
+	EXPECT_EQ(100, ask(self->fd, QEMUFILE_RATE_GET, 0, 0).xfer);
+}
+
+TEST_F(rate, only_what_was_written_counts)
+{
+	struct iovec iov[2] = {
+		{ .iov_base = "half", .iov_len = 4 },
+		{ .iov_base = nowhere(), .iov_len = 4 },
+	};
+
+	ASSERT_EQ(4, writev(self->fd, iov, 2));
+	EXPECT_EQ(4, ask(self->fd, QEMUFILE_RATE_GET, 0, 0).xfer);
+	EXPECT_EQ(EFAULT, ERRNO_OF(pwritev2(self->fd, iov, 2, 0, RWF_ATOMIC)));
+	EXPECT_EQ(4, ask(self->fd, QEMUFILE_RATE_GET, 0, 0).xfer);
+}
+
+TEST_F(rate, is_the_handles_own)
+{
+	int other = open_handle(self->fd, O_RDWR);
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, set_rate(self->fd, 1000, 0));
+	ASSERT_EQ(5000, put_at(self->fd, 0, 5000, 1));
+	EXPECT_EQ(0, ask(other, QEMUFILE_RATE_GET, 0, 0).limit);
+	EXPECT_EQ(0, ask(other, QEMUFILE_RATE_GET, 0, 0).xfer);
+	close(other);
+}
+
+TEST_F(rate, a_wrong_request_is_einval)
+{
+	struct qemufile_rate rate = { .op = 3 };
+
+	EXPECT_EQ(EINVAL, ERRNO_OF(ioctl(self->fd, QEMUFILE_IOC_RATE_LIMIT, &rate)));
+	rate.op = ~0U;
+	EXPECT_EQ(EINVAL, ERRNO_OF(ioctl(self->fd, QEMUFILE_IOC_RATE_LIMIT, &rate)));
+	EXPECT_EQ(EINVAL, ERRNO_OF(set_rate(self->fd, 1, 2)));
+	EXPECT_EQ(EINVAL, ERRNO_OF(set_rate(self->fd, 1, ~0U)));
+	EXPECT_EQ(0, ask(self->fd, QEMUFILE_RATE_GET, 0, 0).limit);
+}
+
+/* ---- kept by the kernel ---- */
+
+TEST_F(rate, the_kernel_keeps_the_rate)
+{
+	/* A tenth of a second's worth goes at once, and the rest in its time. */
+	const long long rate = 4 * MiB, len = 3 * MiB;
+	long long start = now_ms(), took;
+
+	ASSERT_EQ(0, set_rate(self->fd, rate, QEMUFILE_RATE_KEEP));
+	ASSERT_EQ(len, put_at(self->fd, 0, len, 1));
+	took = now_ms() - start;
+	EXPECT_LE((len - rate / 10) * 1000 / rate - 20, took);
+	EXPECT_GE(len * 1000 / rate + 700, took);
+	EXPECT_EQ(len, right_at(self->fd, 0, len, 1));
+	EXPECT_EQ(QEMUFILE_RATE_KEEP, ask(self->fd, QEMUFILE_RATE_GET, 0, 0).flags);
+}
+
+/* Uses up what may go at once. */
+static void use_up(struct __test_metadata *_metadata, int fd, long long rate)
+{
+	struct iovec iov = { .iov_base = fresh_memory(2 * rate), .iov_len = 2 * rate };
+	ssize_t put;
+
+	ASSERT_EQ(0, set_rate(fd, rate, QEMUFILE_RATE_KEEP));
+	do {
+		put = pwritev2(fd, &iov, 1, 0, RWF_NOWAIT);
+	} while (put > 0);
+	ASSERT_EQ(EAGAIN, errno);
+}
+
+TEST_F(rate, a_write_that_may_not_wait_is_short_and_then_eagain)
+{
+	char *memory = fresh_memory(MiB);
+
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+	ASSERT_EQ(0, set_rate(self->fd, 100 * KiB, QEMUFILE_RATE_KEEP));
+	EXPECT_EQ(10 * KiB, write(self->fd, memory, MiB));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(write(self->fd, memory, MiB)));
+	EXPECT_EQ(1, ask(self->fd, QEMUFILE_RATE_GET, 0, 0).exceeded);
+	EXPECT_EQ(0, fsync(self->fd));
+	sleep_ms(150);
+	EXPECT_LT(0, write(self->fd, memory, MiB));
+}
+
+TEST_F(rate, poll_tells_whether_a_write_would_wait)
+{
+	struct pollfd poll_fd = { .fd = self->fd, .events = POLLOUT };
+	long long start;
+
+	ASSERT_EQ(0, set_rate(self->fd, 40 * KiB, QEMUFILE_RATE_KEEP));
+	EXPECT_EQ(POLLOUT, polled(self->fd, POLLOUT));
+	use_up(_metadata, self->fd, 40 * KiB);
+	EXPECT_EQ(0, polled(self->fd, POLLOUT));
+	/* Readers are not held up. */
+	EXPECT_EQ(POLLIN, polled(self->fd, POLLIN | POLLOUT));
+	start = now_ms();
+	EXPECT_EQ(1, poll(&poll_fd, 1, 5000));
+	EXPECT_EQ(POLLOUT, poll_fd.revents);
+	EXPECT_GT(1500, now_ms() - start);
+	EXPECT_EQ(1, pwrite(self->fd, "x", 1, 0));
+}
+
+TEST_F(rate, epoll_is_woken_in_time)
+{
+	struct epoll_event event = { .events = EPOLLOUT | EPOLLET };
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+	ASSERT_LE(0, epfd);
+	use_up(_metadata, self->fd, 40 * KiB);
+	ASSERT_EQ(0, epoll_ctl(epfd, EPOLL_CTL_ADD, self->fd, &event));
+	EXPECT_EQ(1, epoll_wait(epfd, &event, 1, 3000));
+	close(epfd);
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+}
+
+TEST_F(rate, a_signal_interrupts_a_write_that_waits)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	struct itimerval timer = { .it_value = { .tv_usec = 100000 } };
+	char *memory = fresh_memory(MiB);
+	ssize_t put;
+
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	/* A MiB would take a hundred seconds. */
+	use_up(_metadata, self->fd, 10 * KiB);
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
+	put = write(self->fd, memory, MiB);
+	EXPECT_TRUE((put > 0 && put < 20 * KiB) || (put == -1 && errno == EINTR));
+	EXPECT_EQ(0, fsync(self->fd));
+}
+
+TEST_F(rate, a_writer_that_waits_can_be_killed)
+{
+	pid_t child = fork_child();
+
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		set_rate(self->fd, 1, QEMUFILE_RATE_KEEP);
+		write(self->fd, fresh_memory(MiB), MiB);
+		_exit(0);
+	}
+	EXPECT_TRUE(sleeps_in(child, SYS_write));
+	EXPECT_EQ(0, kill(child, SIGKILL));
+	EXPECT_EQ(128 + SIGKILL, status_of(child));
+}
+
+TEST_F(rate, another_limit_ends_the_wait)
+{
+	long long start = now_ms();
+	pid_t child;
+
+	ASSERT_EQ(0, set_rate(self->fd, 1, QEMUFILE_RATE_KEEP));
+	child = fork_child();
+	ASSERT_LE(0, child);
+	if (child == 0)
+		_exit(write(self->fd, fresh_memory(PAGE), PAGE) != PAGE);
+	ASSERT_TRUE(sleeps_in(child, SYS_write));
+	ASSERT_EQ(0, set_rate(self->fd, 0, 0));
+	EXPECT_EQ(0, status_of(child));
+	EXPECT_GT(10000, now_ms() - start);
+}
+
+TEST_F(rate, an_atomic_write_goes_whole)
+{
+	struct iovec iov = { .iov_base = fresh_memory(CHUNK), .iov_len = CHUNK };
+
+	ASSERT_EQ(0, set_rate(self->fd, 100 * KiB, QEMUFILE_RATE_KEEP));
+	EXPECT_EQ(CHUNK, pwritev2(self->fd, &iov, 1, 0, RWF_ATOMIC));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->fd, &iov, 1, 0, RWF_ATOMIC | RWF_NOWAIT)));
+}
+
+TEST_HARNESS_MAIN
