@@ -290,6 +290,11 @@ mod tests {
         assert_eq!(file.put_buffer_async(&BLOCK, 0..1), Err(ENOSPC));
         assert_eq!(file.fflush(), Err(ENOSPC));
         assert!(file.ops.holds(b""));
+        assert_eq!(file.position(), 0);
+
+        let mut file = Staged::file(b"")?;
+        file.ops.fail = Some((0, ENOSPC));
+        assert_eq!(file.put_buffer(&BLOCK[..IO_BUF_SIZE]), Err(ENOSPC));
         Ok(())
     }
 
