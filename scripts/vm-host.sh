@@ -54,8 +54,10 @@ for ((i = 0; i < 200; i++)); do
 	sleep 0.05
 done
 
+# A socket a CPU: the MP table, all that a kernel without ACPI has, names only
+# the first CPU of each.
 in_root qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
-	-M q35 "${machine[@]}" -smp "$cpus" -m "$memory" \
+	-M q35 "${machine[@]}" -smp "cpus=$cpus,sockets=$cpus" -m "$memory" \
 	-object memory-backend-memfd,id=ram,size="${memory}M",share=on -numa node,memdev=ram \
 	-chardev socket,id=vfs,path=/run/vfs \
 	-device vhost-user-fs-pci,chardev=vfs,tag=rootfs,queue-size=1024 \
