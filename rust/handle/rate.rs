@@ -16,6 +16,10 @@ use kernel::{
     impl_has_hr_timer, new_mutex,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         ArcBorrow,
         Mutex, //
@@ -58,12 +62,14 @@ pub(crate) struct Limit {
 pub(super) struct Rate {
     #[pin]
     state: Mutex<State>,
+    /// Whether there is a bucket at all, so that most writes need not lock `state`.
+    paced: Atomic<bool>,
+    /// Bytes written since the last reset.
+    xfer: Atomic<u64>,
 }
 
 struct State {
     limit: Limit,
-    /// Bytes written since the last reset.
-    xfer: u64,
     /// Bytes that may be written now. Less than 0 after a write that could not be divided.
     tokens: i64,
     /// When `tokens` was right.
@@ -127,13 +133,14 @@ impl Rate {
             state <- new_mutex!(
                 State {
                     limit: Limit::default(),
-                    xfer: 0,
                     tokens: 0,
                     stamp: Instant::now(),
                     alarm: None,
                 },
                 "qemufile::rate"
             ),
+            paced: Atomic::new(false),
+            xfer: Atomic::new(0),
         })
     }
 
@@ -141,13 +148,14 @@ impl Rate {
     pub(super) fn get(&self) -> RateInfo {
         let mut state = self.state.lock();
         let limit = state.limit;
+        let xfer = self.xfer.load(Relaxed);
         RateInfo {
             limit,
-            xfer: state.xfer,
+            xfer,
             exceeded: if limit.kept {
                 state.wait().is_some()
             } else {
-                limit.bytes > 0 && state.xfer > limit.bytes
+                limit.bytes > 0 && xfer > limit.bytes
             },
         }
     }
@@ -158,22 +166,26 @@ impl Rate {
         state.limit = limit;
         state.tokens = state.burst();
         state.stamp = Instant::now();
+        self.paced.store(limit.kept && limit.bytes > 0, Relaxed);
     }
 
     /// The twin of `qemu_file_reset_rate_limit`.
     pub(super) fn reset(&self) {
-        self.state.lock().xfer = 0;
+        self.xfer.store(0, Relaxed);
     }
 
     /// How many of `wanted` bytes may be written now, or how long to wait until some may.
     ///
     /// A write that is not to be divided may have all of them as soon as it may have one.
     pub(super) fn grant(&self, wanted: usize, whole: bool) -> Result<usize, Delta> {
+        if !self.paced.load(Relaxed) {
+            return Ok(wanted);
+        }
         let mut state = self.state.lock();
         if let Some(wait) = state.wait() {
             return Err(wait);
         }
-        if whole || !state.limit.kept || state.limit.bytes == 0 {
+        if whole {
             return Ok(wanted);
         }
         Ok(usize::try_from(state.tokens).map_or(0, |tokens| tokens.min(wanted)))
@@ -181,10 +193,10 @@ impl Rate {
 
     /// Counts bytes that were written.
     pub(super) fn spend(&self, bytes: usize) {
-        let mut state = self.state.lock();
-        state.xfer = state.xfer.saturating_add(bytes as u64);
-        if state.limit.kept {
+        self.xfer.fetch_add(bytes as u64, Relaxed);
+        if self.paced.load(Relaxed) {
             let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            let mut state = self.state.lock();
             state.tokens = state.tokens.saturating_sub(bytes);
         }
     }
@@ -192,6 +204,9 @@ impl Rate {
     /// Whether a write would not wait for tokens. If it would, those who poll `stream` are woken
     /// when it no longer would.
     pub(super) fn poll(&self, stream: &Arc<Stream>) -> bool {
+        if !self.paced.load(Relaxed) {
+            return true;
+        }
         let mut state = self.state.lock();
         let Some(wait) = state.wait() else {
             return true;

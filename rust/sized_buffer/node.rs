@@ -159,13 +159,14 @@ impl Leaf {
         let Some(page) = self.get(slot) else {
             return false;
         };
-        let in_place = |at: &usize| {
-            let there = self.get(*at).filter(|there| there.is_same_folio(page));
-            there.is_some_and(|there| there.folio_index() + slot == page.folio_index() + at)
-        };
-        let first = slot.saturating_sub(page.folio_index());
-        let ours = (first..SLOTS).take(page.folio_pages()).filter(in_place);
-        ours.count() == page.folio_refs()
+        let folio = page.folio();
+        let (index, pages) = (folio.index(), folio.pages());
+        let ours = (0..pages).filter(|of_folio| {
+            let at = (slot + of_folio).checked_sub(index);
+            at.and_then(|at| self.get(at))
+                .is_some_and(|there| folio.is_at(*of_folio, there))
+        });
+        ours.count() == folio.refs()
     }
 }
 
@@ -178,7 +179,11 @@ impl Drop for Leaf {
 
 /// Whether the memory of `next` begins where that of `page` ends.
 fn follows(page: &PageRef, next: &PageRef) -> bool {
-    next.is_same_folio(page) && next.folio_index() == page.folio_index() + 1
+    let folio = next.folio();
+    folio
+        .index()
+        .checked_sub(1)
+        .is_some_and(|before| folio.is_at(before, page))
 }
 
 /// A leaf to be changed, with the figures that must change with it.

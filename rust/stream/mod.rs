@@ -16,8 +16,10 @@
 mod change;
 mod pages;
 mod read;
+mod wait;
 mod write;
 
+use self::wait::Waiters;
 pub(crate) use self::write::Writer;
 
 use crate::{
@@ -39,7 +41,7 @@ use crate::{
 use core::ops::Range;
 use kernel::{
     fs::File,
-    new_condvar, new_mutex,
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -47,7 +49,6 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        CondVar,
         Mutex, //
     },
 };
@@ -132,10 +133,10 @@ pub(crate) struct Stream {
     inner: Mutex<Inner>,
     /// Readers that have read all and wait for more, or for the last writer to go.
     #[pin]
-    more: CondVar,
+    more: Waiters,
     /// Writers that wait until the readers of a stream that is drained have made room.
     #[pin]
-    room: CondVar,
+    room: Waiters,
     /// Who polls one of the handles.
     #[pin]
     polled: PollQueue,
@@ -258,8 +259,8 @@ impl Stream {
                     },
                     "qemufile::inner"
                 ),
-                more <- new_condvar!("qemufile::more"),
-                room <- new_condvar!("qemufile::room"),
+                more <- Waiters::new(),
+                room <- Waiters::new(),
                 polled <- new_poll_queue!("qemufile::polled"),
                 wants_data: AsyncQueue::new(),
                 wants_room: AsyncQueue::new(),
@@ -338,22 +339,22 @@ impl Stream {
 
     /// Tells everybody who waits for bytes that there may be some.
     fn notify_readers(&self) {
-        self.more.notify_all();
+        self.more.notify();
         self.wants_data.signal(Band::In);
         self.wake(Events::IN);
     }
 
     /// Tells everybody who waits for room that there may be some.
     pub(crate) fn notify_writers(&self) {
-        self.room.notify_all();
+        self.room.notify();
         self.wants_room.signal(Band::Out);
         self.wake(Events::OUT);
     }
 
     /// Tells everybody, after something else than the bytes has changed.
     fn notify_all(&self) {
-        self.more.notify_all();
-        self.room.notify_all();
+        self.more.notify();
+        self.room.notify();
         self.wants_data.signal(Band::In);
         self.wants_room.signal(Band::Out);
         self.wake(Events::IN | Events::OUT | Events::HUP | Events::RDHUP);

@@ -130,7 +130,7 @@ impl Stream {
             if interrupted {
                 return Err(ERESTARTSYS);
             }
-            interrupted = self.more.wait_interruptible(&mut inner);
+            interrupted = self.more.wait(&mut inner);
         }
     }
 

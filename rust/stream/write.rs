@@ -13,12 +13,9 @@ use crate::sys::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        lock::{
-            mutex::MutexBackend,
-            Guard, //
-        },
-        CondVarTimeoutResult, //
+    sync::lock::{
+        mutex::MutexBackend,
+        Guard, //
     },
     time::{
         msecs_to_jiffies,
@@ -57,7 +54,7 @@ impl Stream {
             if interrupted {
                 return Err(ERESTARTSYS);
             }
-            interrupted = self.room.wait_interruptible(&mut inner);
+            interrupted = self.room.wait(&mut inner);
         }
         Ok(())
     }
@@ -68,13 +65,10 @@ impl Stream {
     pub(crate) fn wait_for_time(&self, time: Delta) -> Result {
         let millis = u32::try_from(time.as_millis_ceil()).unwrap_or(u32::MAX);
         let mut inner = self.inner.lock();
-        match self
-            .room
-            .wait_interruptible_timeout(&mut inner, msecs_to_jiffies(millis))
-        {
-            CondVarTimeoutResult::Signal { .. } => Err(ERESTARTSYS),
-            CondVarTimeoutResult::Timeout | CondVarTimeoutResult::Woken { .. } => Ok(()),
+        if self.room.wait_for(&mut inner, msecs_to_jiffies(millis)) {
+            return Err(ERESTARTSYS);
         }
+        Ok(())
     }
 }
 

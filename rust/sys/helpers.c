@@ -159,7 +159,9 @@ __poll_t qemufile_poll_requested_events(const poll_table *table)
 
 void qemufile_wake_up_poll(wait_queue_head_t *queue, __poll_t events)
 {
-	wake_up_poll(queue, events);
+	/* Pairs with the barrier in set_current_state() or add_wait_queue(). */
+	if (wq_has_sleeper(queue))
+		wake_up_poll(queue, events);
 }
 
 void qemufile_init_waitqueue_head(wait_queue_head_t *queue, const char *name,

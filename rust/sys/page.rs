@@ -75,37 +75,17 @@ impl PageRef {
         self.page.as_ptr()
     }
 
-    fn folio(&self) -> *mut bindings::folio {
+    fn raw_folio(&self) -> *mut bindings::folio {
         // SAFETY: By the type invariant `page` is a page of a folio that we hold a reference to.
         unsafe { helpers::qemufile_page_folio(self.page.as_ptr()) }
     }
 
-    /// Whether both are pages of one folio.
-    pub fn is_same_folio(&self, other: &Self) -> bool {
-        core::ptr::eq(self.folio(), other.folio())
-    }
-
-    /// How many references there are to the folio, this one and those to its other pages included,
-    /// but not those of mappings, through which a page can only be read.
-    ///
-    /// References that are not the caller's can go at any time, and come only from whoever can
-    /// reach the page. While a mapping goes, its reference counts for a moment.
-    pub fn folio_refs(&self) -> usize {
-        // SAFETY: `folio()` is valid.
-        let refs = unsafe { helpers::qemufile_folio_refs(self.folio()) };
-        usize::try_from(refs).unwrap_or(usize::MAX)
-    }
-
-    /// Which page of its folio this is.
-    pub fn folio_index(&self) -> usize {
-        // SAFETY: `folio()` is valid, and the page is one of its pages.
-        unsafe { helpers::qemufile_folio_page_idx(self.folio(), self.page.as_ptr()) }
-    }
-
-    /// How many pages the folio has.
-    pub fn folio_pages(&self) -> usize {
-        // SAFETY: `folio()` is valid.
-        unsafe { helpers::qemufile_folio_nr_pages(self.folio()) }
+    /// The folio that this is a page of.
+    pub fn folio(&self) -> Folio<'_> {
+        Folio {
+            raw: self.raw_folio(),
+            page: self,
+        }
     }
 
     /// The folio, and the part of it, in bytes from its start, that begins `offset` bytes into
@@ -115,11 +95,10 @@ impl PageRef {
     ///
     /// The part lies inside the folio.
     pub(super) fn span(&self, offset: usize, len: usize) -> (*mut bindings::folio, usize, usize) {
-        let size = self.folio_pages() * PAGE_SIZE;
-        let start = (self.folio_index() * PAGE_SIZE)
-            .saturating_add(offset)
-            .min(size);
-        (self.folio(), start, len.min(size - start))
+        let folio = self.folio();
+        let size = folio.pages() * PAGE_SIZE;
+        let start = (folio.index() * PAGE_SIZE).saturating_add(offset).min(size);
+        (folio.raw, start, len.min(size - start))
     }
 
     /// Copies bytes out of the folio, from `offset` bytes into this page.
@@ -166,10 +145,48 @@ impl PageRef {
     }
 }
 
+/// A folio, seen from one of its pages.
+///
+/// The `struct page`s of a folio lie in a row, and the first is where its `struct folio` is.
+pub struct Folio<'a> {
+    raw: *mut bindings::folio,
+    page: &'a PageRef,
+}
+
+impl Folio<'_> {
+    /// Which of the folio's pages the one is that this is seen from.
+    pub fn index(&self) -> usize {
+        (self.page.page.as_ptr().addr() - self.raw.addr()) / size_of::<bindings::page>()
+    }
+
+    /// How many pages there are.
+    pub fn pages(&self) -> usize {
+        // SAFETY: The folio is valid.
+        unsafe { helpers::qemufile_folio_nr_pages(self.raw) }
+    }
+
+    /// How many references there are, those to all of its pages included, but not those of
+    /// mappings, through which a page can only be read.
+    ///
+    /// References that are not the caller's can go at any time, and come only from whoever can
+    /// reach the page. While a mapping goes, its reference counts for a moment.
+    pub fn refs(&self) -> usize {
+        // SAFETY: The folio is valid.
+        let refs = unsafe { helpers::qemufile_folio_refs(self.raw) };
+        usize::try_from(refs).unwrap_or(usize::MAX)
+    }
+
+    /// Whether `page` is the page `index` of this folio, which has that many.
+    pub fn is_at(&self, index: usize, page: &PageRef) -> bool {
+        let first = self.raw.cast::<bindings::page>();
+        core::ptr::eq(first.wrapping_add(index), page.page.as_ptr())
+    }
+}
+
 impl Clone for PageRef {
     fn clone(&self) -> Self {
-        // SAFETY: `folio()` is valid.
-        unsafe { helpers::qemufile_folio_ref_add(self.folio(), 1) };
+        // SAFETY: The folio is valid.
+        unsafe { helpers::qemufile_folio_ref_add(self.raw_folio(), 1) };
         // INVARIANT: The reference just taken is the clone's.
         Self { page: self.page }
     }
@@ -178,7 +195,7 @@ impl Clone for PageRef {
 impl Drop for PageRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariant we own a reference.
-        unsafe { helpers::qemufile_folio_put(self.folio()) };
+        unsafe { helpers::qemufile_folio_put(self.raw_folio()) };
     }
 }
 

@@ -197,8 +197,9 @@ impl World {
                     .checked_sub(PAGE_BYTES)
                     .filter(|_| pos % LEAF_BYTES != 0);
                 let before = before.and_then(|before| buffer.lend(before));
-                chunks += u64::from(!before.is_some_and(|before| {
-                    before.is_same_folio(&page) && before.folio_index() + 1 == page.folio_index()
+                chunks += u64::from(!before.as_ref().is_some_and(|before| {
+                    let folio = page.folio();
+                    folio.index() > 0 && folio.is_at(folio.index() - 1, before)
                 }));
             }
             assert_eq!(buffer.chunks(), chunks);

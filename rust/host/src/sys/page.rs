@@ -58,24 +58,9 @@ impl PageRef {
         })
     }
 
-    /// Whether both pages are of one folio.
-    pub fn is_same_folio(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0.folio, &other.0.folio)
-    }
-
-    /// The references to the folio, this one included.
-    pub fn folio_refs(&self) -> usize {
-        self.0.folio.refs.load(Relaxed)
-    }
-
-    /// Which page of its folio this is.
-    pub fn folio_index(&self) -> usize {
-        self.0.index
-    }
-
-    /// The number of pages in the folio.
-    pub fn folio_pages(&self) -> usize {
-        1 << self.0.folio.order
+    /// The folio that this is a page of.
+    pub fn folio(&self) -> FolioView<'_> {
+        FolioView(&self.0)
     }
 
     /// Copies out what is at `offset` from the start of this page; returns how many bytes that
@@ -118,6 +103,31 @@ impl PageRef {
         let start = bytes.len().min(self.0.index * PAGE_SIZE + offset);
         let end = bytes.len().min(start + len);
         (bytes, start..end)
+    }
+}
+
+/// A folio, seen from one of its pages.
+pub struct FolioView<'a>(&'a Page);
+
+impl FolioView<'_> {
+    /// Which of the folio's pages the one is that this is seen from.
+    pub fn index(&self) -> usize {
+        self.0.index
+    }
+
+    /// How many pages there are.
+    pub fn pages(&self) -> usize {
+        1 << self.0.folio.order
+    }
+
+    /// How many references there are, those to all of its pages included.
+    pub fn refs(&self) -> usize {
+        self.0.folio.refs.load(Relaxed)
+    }
+
+    /// Whether `page` is the page `index` of this folio.
+    pub fn is_at(&self, index: usize, page: &PageRef) -> bool {
+        Arc::ptr_eq(&self.0.folio, &page.0.folio) && page.0.index == index
     }
 }
 
