@@ -54,23 +54,21 @@ impl Sink for &mut [u8] {
     }
 
     fn copy_from_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
-        fill(self, len, |head| page.read(offset, head))
+        let room = core::mem::take(self);
+        let len = len.min(room.len());
+        let head = room.get_mut(..len).unwrap_or_default();
+        let taken = page.read(offset, head);
+        *self = room.get_mut(taken..).unwrap_or_default();
+        taken
     }
 
     fn put_zeros(&mut self, len: usize) -> usize {
-        fill(self, len, |head| {
-            head.fill(0);
-            head.len()
-        })
+        let room = core::mem::take(self);
+        let len = len.min(room.len());
+        room.get_mut(..len).unwrap_or_default().fill(0);
+        *self = room.get_mut(len..).unwrap_or_default();
+        len
     }
-}
-
-/// Has `put` fill up to `len` bytes at the front of `room`, and moves `room` past what it filled.
-fn fill(room: &mut &mut [u8], len: usize, put: impl FnOnce(&mut [u8]) -> usize) -> usize {
-    let len = len.min(room.len());
-    let filled = room.get_mut(..len).map_or(0, put);
-    *room = core::mem::take(room).get_mut(filled..).unwrap_or_default();
-    filled
 }
 
 #[kunit_tests(qemufile_sized_buffer_io)]
