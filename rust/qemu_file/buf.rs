@@ -13,7 +13,7 @@ use kernel::prelude::*;
 /// What a file over a buffer wants of it: what a [`SizedBuffer`] has.
 pub trait Buffer {
     /// The length in bytes.
-    fn len(&self) -> u64;
+    fn length(&self) -> u64;
 
     /// Copies bytes from `pos` on, and returns how many: fewer than asked for only at the end.
     fn read_at(&self, pos: u64, bytes: &mut [u8]) -> usize;
@@ -24,7 +24,7 @@ pub trait Buffer {
 }
 
 impl Buffer for SizedBuffer {
-    fn len(&self) -> u64 {
+    fn length(&self) -> u64 {
         self.len()
     }
 
@@ -38,8 +38,8 @@ impl Buffer for SizedBuffer {
 }
 
 impl<B: Buffer + ?Sized> Buffer for &mut B {
-    fn len(&self) -> u64 {
-        (**self).len()
+    fn length(&self) -> u64 {
+        (**self).length()
     }
 
     fn read_at(&self, pos: u64, bytes: &mut [u8]) -> usize {
@@ -80,7 +80,7 @@ impl<B: Buffer> Ops for Buf<B> {
     }
 
     fn skip_buffer(&mut self, size: u64, pos: u64) -> Result<u64> {
-        Ok(self.buffer.len().saturating_sub(pos).min(size))
+        Ok(self.buffer.length().saturating_sub(pos).min(size))
     }
 
     /// The twin of `buf_close`. A buffer that is the file's own is freed with the file.
