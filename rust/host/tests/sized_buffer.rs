@@ -161,7 +161,10 @@ fn growing_moves_no_page() {
     let page = buffer.lend(0).expect("a page");
     for bits in 13..63 {
         buffer.write_at(1 << bits, b"x").expect("memory");
-        assert!(buffer.lend(0).is_some_and(|now| { let folio = page.folio(); folio.is_at(folio.index(), &now) }));
+        assert!(buffer.lend(0).is_some_and(|now| {
+            let folio = page.folio();
+            folio.is_at(folio.index(), &now)
+        }));
     }
 }
 

@@ -22,20 +22,20 @@ pub const PAGE_SIZE: usize = if cfg!(feature = "small-pages") {
 /// What fresh memory holds, for a test to find where it should not be.
 const POISON: u8 = 0xa5;
 
-struct Folio {
+struct Memory {
     order: u32,
     bytes: Mutex<Box<[u8]>>,
     refs: AtomicUsize,
 }
 
-impl Drop for Folio {
+impl Drop for Memory {
     fn drop(&mut self) {
         fault::count_pages(-(1 << self.order));
     }
 }
 
 struct Page {
-    folio: Arc<Folio>,
+    memory: Arc<Memory>,
     index: usize,
 }
 
@@ -47,20 +47,20 @@ impl PageRef {
     pub fn alloc_run(order: u32) -> Result<Run, AllocError> {
         fault::check(order)?;
         fault::count_pages(1 << order);
-        let folio = Arc::new(Folio {
+        let memory = Arc::new(Memory {
             order,
             bytes: Mutex::new(vec![POISON; PAGE_SIZE << order].into()),
             refs: AtomicUsize::new(0),
         });
         Ok(Run {
-            folio,
+            memory,
             next: 0..1 << order,
         })
     }
 
     /// The folio that this is a page of.
-    pub fn folio(&self) -> FolioView<'_> {
-        FolioView(&self.0)
+    pub fn folio(&self) -> Folio<'_> {
+        Folio(&self.0)
     }
 
     /// Copies out what is at `offset` from the start of this page; returns how many bytes that
@@ -98,7 +98,7 @@ impl PageRef {
     }
 
     fn span(&self, offset: usize, len: usize) -> (MutexGuard<'_, Box<[u8]>>, Range<usize>) {
-        let bytes = self.0.folio.bytes.lock();
+        let bytes = self.0.memory.bytes.lock();
         let bytes = bytes.unwrap_or_else(PoisonError::into_inner);
         let start = bytes.len().min(self.0.index * PAGE_SIZE + offset);
         let end = bytes.len().min(start + len);
@@ -107,9 +107,9 @@ impl PageRef {
 }
 
 /// A folio, seen from one of its pages.
-pub struct FolioView<'a>(&'a Page);
+pub struct Folio<'a>(&'a Page);
 
-impl FolioView<'_> {
+impl Folio<'_> {
     /// Which of the folio's pages the one is that this is seen from.
     pub fn index(&self) -> usize {
         self.0.index
@@ -117,36 +117,36 @@ impl FolioView<'_> {
 
     /// How many pages there are.
     pub fn pages(&self) -> usize {
-        1 << self.0.folio.order
+        1 << self.0.memory.order
     }
 
     /// How many references there are, those to all of its pages included.
     pub fn refs(&self) -> usize {
-        self.0.folio.refs.load(Relaxed)
+        self.0.memory.refs.load(Relaxed)
     }
 
     /// Whether `page` is the page `index` of this folio.
     pub fn is_at(&self, index: usize, page: &PageRef) -> bool {
-        Arc::ptr_eq(&self.0.folio, &page.0.folio) && page.0.index == index
+        Arc::ptr_eq(&self.0.memory, &page.0.memory) && page.0.index == index
     }
 }
 
 impl Clone for PageRef {
     fn clone(&self) -> Self {
-        self.0.folio.refs.fetch_add(1, Relaxed);
+        self.0.memory.refs.fetch_add(1, Relaxed);
         Self(self.0.clone())
     }
 }
 
 impl Drop for PageRef {
     fn drop(&mut self) {
-        self.0.folio.refs.fetch_sub(1, Relaxed);
+        self.0.memory.refs.fetch_sub(1, Relaxed);
     }
 }
 
 /// The pages of a fresh folio, in the order of their addresses.
 pub struct Run {
-    folio: Arc<Folio>,
+    memory: Arc<Memory>,
     next: Range<usize>,
 }
 
@@ -155,9 +155,9 @@ impl Iterator for Run {
 
     fn next(&mut self) -> Option<PageRef> {
         let index = self.next.next()?;
-        self.folio.refs.fetch_add(1, Relaxed);
-        let folio = self.folio.clone();
-        Some(PageRef(Arc::new(Page { folio, index })))
+        self.memory.refs.fetch_add(1, Relaxed);
+        let memory = self.memory.clone();
+        Some(PageRef(Arc::new(Page { memory, index })))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
