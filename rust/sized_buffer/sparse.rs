@@ -30,8 +30,8 @@ impl SizedBuffer {
         Ok(len)
     }
 
-    /// Makes a hole of the bytes in `range`: they read as zeros, and whole pages are freed. The
-    /// length stays.
+    /// Makes a hole of the bytes in `range`: they read as zeros, and whole pages are freed, those of
+    /// a larger folio when the last of them is. The length stays.
     ///
     /// Fails with [`ENOMEM`] if a page or nodes at the edges are shared and there is no memory for
     /// a copy. The buffer is then as it was.

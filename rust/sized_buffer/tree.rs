@@ -6,6 +6,8 @@
 //! node on the way to it its own. Recursion goes no deeper than the tree is high, which is at most
 //! nine levels.
 
+mod remove;
+
 use super::node::{
     Leaf,
     LeafMut,
@@ -143,63 +145,6 @@ impl Tree {
         }
         Ok(())
     }
-
-    /// Makes the nodes on the way to the page `index`, as far as there are any, this tree's own.
-    fn unshare(&mut self, index: u64) -> Result<(), AllocError> {
-        if index >= span(self.level + 1) {
-            return Ok(());
-        }
-        let mut level = self.level;
-        let mut link = &mut self.root;
-        while link.is_some() {
-            let Node::Interior(children) = own(link, level)? else {
-                break;
-            };
-            link = children.entry(slot(index, level));
-            level = level.saturating_sub(1);
-        }
-        Ok(())
-    }
-
-    /// Makes sure that [`Self::remove`] will not fail for this `range`.
-    pub(super) fn prepare_remove(&mut self, range: &Range<u64>) -> Result<(), AllocError> {
-        if range.start < range.end {
-            self.unshare(range.start)?;
-            self.unshare(range.end - 1)?;
-        }
-        Ok(())
-    }
-
-    /// Takes out the pages in `range`, and the nodes that are empty then.
-    ///
-    /// Nodes at the edges of `range` must be this tree's own ([`Self::prepare_remove`]): what is
-    /// below one that is not stays.
-    pub(super) fn remove(&mut self, range: Range<u64>) {
-        if range.start < span(self.level + 1) {
-            remove(&mut self.root, self.level, 0, &range, &mut self.usage);
-        }
-        self.lower();
-    }
-
-    /// Takes out the empty nodes on the way to the page `index`.
-    pub(super) fn prune(&mut self, index: u64) {
-        self.remove(index..index);
-    }
-
-    /// Drops roots that have nothing but a first child.
-    fn lower(&mut self) {
-        while let Some(Node::Interior(children)) = self.root.as_deref() {
-            let (Some(first), None) = (children.get(0), children.iter().skip(1).flatten().next())
-            else {
-                return;
-            };
-            self.root = Some(first.clone());
-            self.level = self.level.saturating_sub(1);
-        }
-        if self.root.is_none() {
-            self.level = 0;
-        }
-    }
 }
 
 /// Makes the node in `link` the caller's own: a copy if others share it, an empty one of this
@@ -216,58 +161,6 @@ fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut Node, AllocEr
         *link = Some(Shared::new(node, NODE_FLAGS)?);
     }
     link.as_mut().and_then(Shared::get_mut).ok_or(AllocError)
-}
-
-/// [`Tree::remove`] below `link`, whose node has this `level` and the page `first` as its first.
-fn remove(
-    link: &mut Option<Shared<Node>>,
-    level: u32,
-    first: u64,
-    range: &Range<u64>,
-    usage: &mut Usage,
-) {
-    let Some(shared) = link else { return };
-    if range.start <= first && range.end.saturating_sub(first) >= span(level + 1) {
-        uncount(shared, usage);
-        *link = None;
-        return;
-    }
-    let Some(node) = shared.get_mut() else { return };
-    let in_node = |index: u64| index.clamp(first, first + (span(level + 1) - 1));
-    // An empty range has one slot to look into as well: where it is.
-    let last = in_node(range.end.saturating_sub(1).max(range.start));
-    let slots = slot(in_node(range.start), level)..=slot(last, level);
-    match node {
-        Node::Leaf(leaf) => {
-            let mut leaf = LeafMut { leaf, usage };
-            for slot in slots.filter(|_| !range.is_empty()) {
-                leaf.replace(slot, None);
-            }
-        }
-        Node::Interior(children) => {
-            for slot in slots {
-                let first = first + slot as u64 * span(level);
-                remove(children.entry(slot), level - 1, first, range, usage);
-            }
-        }
-    }
-    if node.is_empty() {
-        *link = None;
-    }
-}
-
-/// Takes what is below `node` out of `usage`.
-fn uncount(node: &Node, usage: &mut Usage) {
-    match node {
-        Node::Leaf(leaf) => {
-            *usage -= leaf.usage();
-            cond_resched();
-        }
-        Node::Interior(children) => children
-            .iter()
-            .flatten()
-            .for_each(|child| uncount(child, usage)),
-    }
 }
 
 /// The bits of a page index that are the slot in its leaf.
@@ -290,7 +183,7 @@ mod tests {
     /// The largest page index of a buffer of the greatest length.
     const LAST: u64 = super::super::MAX_LEN / super::super::PAGE_BYTES;
 
-    fn put(tree: &mut Tree, index: u64) -> Result {
+    pub(super) fn put(tree: &mut Tree, index: u64) -> Result {
         let page = PageRef::alloc_run(0)?.next();
         let (mut leaf, slot) = tree.leaf_mut(index)?;
         leaf.replace(slot, page);
@@ -349,37 +242,6 @@ mod tests {
         assert_eq!(tree.find_next(70..1 << 30, true), None);
         assert_eq!(tree.find_next(60..LAST, false), Some(70));
         assert_eq!(tree.find_next(60..70, false), None);
-        Ok(())
-    }
-
-    #[test]
-    fn taking_out_leaves_no_nodes_behind() -> Result {
-        let mut tree = Tree::new();
-        for index in [5, 70, 1 << 30] {
-            put(&mut tree, index)?;
-        }
-        tree.prepare_remove(&(71..u64::MAX))?;
-        tree.remove(71..u64::MAX);
-        assert_eq!((tree.level, tree.usage().pages), (1, 2));
-        tree.remove(6..71);
-        assert_eq!((tree.level, tree.usage().pages), (0, 1));
-        tree.remove(0..6);
-        assert!(tree.root.is_none());
-        assert_eq!(tree.usage().pages, 0);
-        tree.remove(0..u64::MAX);
-        Ok(())
-    }
-
-    #[test]
-    fn pruning_takes_out_what_is_empty_only() -> Result {
-        let mut tree = Tree::new();
-        put(&mut tree, 1)?;
-        tree.leaf_mut(1 << 30)?;
-        tree.prune(1);
-        assert!(tree.level > 0);
-        tree.prune(1 << 30);
-        assert_eq!(tree.level, 0);
-        assert!(tree.get(1).is_some());
         Ok(())
     }
 

@@ -27,7 +27,10 @@ use kernel::{
     prelude::*, //
 };
 
-/// The base-2 logarithm of the most pages that are allocated at once.
+/// The base-2 logarithm of the most pages that are allocated at once: 64 KiB.
+///
+/// Measured with 64 MiB written in calls of 1 MiB: runs of 4 pages are half as fast again as single
+/// ones, runs of 16 twice as fast, longer ones no faster; freeing goes the same way.
 const MAX_ORDER: u32 = 4;
 
 // Such a run has to fit into a leaf.
