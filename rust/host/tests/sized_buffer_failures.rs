@@ -6,8 +6,9 @@
 //! the part that it reports.
 
 use qemufile::{
+    step::{Failure, Op, Place, Size, Step},
     sys::{fault, page::PAGE_SIZE},
-    world::{Failure, Op, Place, Size, Step, World},
+    world::World,
 };
 
 /// A position, in pages and bytes.

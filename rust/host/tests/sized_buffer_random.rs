@@ -6,8 +6,9 @@
 
 use proptest::{collection::vec, option, prelude::*};
 use qemufile::{
+    step::{Failure, Op, Place, Size, Step},
     sys::fault,
-    world::{Failure, Op, Place, Size, Step, World},
+    world::World,
 };
 
 /// The operations in a sequence, on average.

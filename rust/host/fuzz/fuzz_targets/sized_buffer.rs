@@ -5,10 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qemufile::{
-    sys::fault,
-    world::{Step, World},
-};
+use qemufile::{step::Step, sys::fault, world::World};
 
 /// The operations of an input that are done; more would be slow and find no more.
 const MOST_STEPS: usize = 200;
