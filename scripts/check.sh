@@ -22,6 +22,9 @@ esac
 "$TOP/scripts/setup.sh" stock debug
 as_root "$@"
 
+mkdir -p "$TOP/build"
+exec 7>"$TOP/build/check.lock"
+flock --nonblock 7 || { say "check: another one is running here; waiting for it"; flock 7; }
 rm -rf "$out"
 mkdir -p "$out"
 trap 'stop_ticker; give_back "$TOP/build"' EXIT
