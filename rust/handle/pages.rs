@@ -74,12 +74,17 @@ impl Handle {
             Allocate::Reserve { keep_size } => writer.reserve(range, keep_size),
             Allocate::Punch => writer.punch(range),
             Allocate::Zero { .. } => {
-                let end = range.end;
-                writer.punch(range)?;
+                let before = writer.len();
                 if grows {
-                    writer.set_len(end)?;
+                    writer.set_len(range.end)?;
                 }
-                Ok(())
+                // What was not there is zeros.
+                let result = writer.punch(range);
+                if result.is_err() && grows {
+                    // Takes away a hole, for which no memory is needed.
+                    writer.set_len(before)?;
+                }
+                result
             }
         }
     }

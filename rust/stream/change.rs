@@ -104,7 +104,7 @@ impl Writer<'_> {
             }
             let before = inner.buffer.len();
             let reached = inner.buffer.set_len(len)?;
-            inner.publish_len();
+            inner.publish();
             if shrinks {
                 // The last page stays, with zeros where the bytes were; the others go.
                 let end = reached.next_multiple_of(PAGE_BYTES);
@@ -125,10 +125,17 @@ impl Writer<'_> {
         if inner.properties.sealed || inner.properties.append_only {
             return Err(EPERM);
         }
-        let end = range.end.min(inner.buffer.len());
+        // What the last page has after the end is zeros already, so all of it can go.
+        let last = inner.buffer.len().next_multiple_of(PAGE_BYTES);
+        let end = if range.end < inner.buffer.len() {
+            range.end
+        } else {
+            last
+        };
         let range = range.start.min(end)..end;
         inner.buffer.punch(range.clone())?;
         inner.unmap(range, false);
+        inner.publish();
         Ok(())
     }
 
@@ -153,7 +160,7 @@ impl Writer<'_> {
             inner.buffer.reserve(range.start, len)?;
             if !keep_size && range.end > inner.buffer.len() {
                 inner.buffer.set_len(range.end)?;
-                inner.publish_len();
+                inner.publish();
             }
         }
         self.stream.notify_readers();

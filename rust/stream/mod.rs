@@ -193,9 +193,10 @@ impl Inner {
         self.properties.drain && self.passed.iter().any(Option::is_some)
     }
 
-    /// To be called after each change of the length.
-    fn publish_len(&self) {
+    /// To be called after each change of the bytes or the length.
+    fn publish(&self) {
         if let Some((inode, _)) = &self.inode {
+            inode.changed();
             // The largest length of a buffer is the largest offset of a file.
             inode.set_size(i64::try_from(self.buffer.len()).unwrap_or(i64::MAX));
         }
@@ -301,7 +302,7 @@ impl Stream {
                 Some((_, files)) => *files += 1,
                 none => *none = Some((inode, 1)),
             }
-            inner.publish_len();
+            inner.publish();
         }
         drop(inner);
         Ok(Seat {

@@ -88,7 +88,7 @@ impl Writer<'_> {
         {
             let mut inner = self.stream.inner.lock();
             inner.buffer.replace_page(pos, page)?;
-            inner.publish_len();
+            inner.publish();
             inner.unmap(pos..pos.saturating_add(PAGE_BYTES), false);
         }
         self.stream.notify_readers();
@@ -121,7 +121,7 @@ impl Writer<'_> {
                 inner.buffer = before;
                 return Err(err);
             }
-            inner.publish_len();
+            inner.publish();
             inner.unmap(to..to_end, false);
         }
         self.stream.notify_readers();

@@ -129,7 +129,7 @@ impl Writer<'_> {
             let (copied, end) = {
                 let mut inner = self.stream.inner.lock();
                 let result = inner.buffer.write_from(here, src.limit(slice));
-                inner.publish_len();
+                inner.publish();
                 inner.unmap(here..here.saturating_add(slice as u64), false);
                 result
             };
@@ -169,7 +169,7 @@ impl Writer<'_> {
                 let before = inner.buffer.clone();
                 match inner.buffer.write_from(pos, src.limit(len)) {
                     (_, Ok(())) => {
-                        inner.publish_len();
+                        inner.publish();
                         inner.unmap(pos..pos.saturating_add(len as u64), false);
                         break;
                     }

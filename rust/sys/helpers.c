@@ -218,6 +218,29 @@ void qemufile_init_regular_inode(struct inode *inode, umode_t mode)
 	simple_inode_init_ts(inode);
 }
 
+void qemufile_inode_changed(struct inode *inode)
+{
+	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
+}
+
+/*
+ * Gives a file that is being opened through another one's magic link a dentry
+ * of its own, in place of the one that the two share.
+ */
+int qemufile_own_dentry(struct file *file)
+{
+	struct dentry *shared = file->f_path.dentry, *own;
+
+	own = d_alloc_name(shared->d_sb->s_root, "qemufile");
+	if (!own)
+		return -ENOMEM;
+	ihold(file_inode(file));
+	d_instantiate(own, file_inode(file));
+	file->__f_path.dentry = own;
+	dput(shared);
+	return 0;
+}
+
 /* include/linux/pseudo_fs.h */
 
 int qemufile_init_pseudo(struct fs_context *fc, const struct super_operations *ops)

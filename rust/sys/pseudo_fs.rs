@@ -34,10 +34,7 @@ use kernel::{
         from_result,
         to_result, //
     },
-    ffi::{
-        c_int,
-        c_void, //
-    },
+    ffi::c_int,
     fs::File,
     module::this_module,
     prelude::*,
@@ -128,6 +125,12 @@ impl InodeRef {
         }
     }
 
+    /// Notes that the file was written to just now.
+    pub(crate) fn changed(&self) {
+        // SAFETY: The inode is valid.
+        unsafe { helpers::qemufile_inode_changed(self.0.as_ptr()) };
+    }
+
     /// Tells the VFS how long the file is. Calls must not overlap.
     pub(crate) fn set_size(&self, size: i64) {
         // SAFETY: The inode is valid.
@@ -214,10 +217,22 @@ impl<T: InodeOperations> PseudoFs<T> {
                 this_module::<<T::File as FileOperations>::OwnerModule>().as_ptr(),
             );
             Vtable::<T::File>::init_file(file, state);
-            // What an open through /proc/PID/fd may ask for at the most; see `reopen`.
-            let dentry = (*file).__bindgen_anon_1.f_path.dentry;
-            (*dentry).d_fsdata = ((*file).f_mode & ACCESS) as usize as *mut c_void;
+            Self::grant(file);
             Ok(ARef::from_raw(NonNull::new_unchecked(file.cast())))
+        }
+    }
+
+    /// Notes in a file's dentry what an open through `/proc/PID/fd` may ask for at the most.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be a file of this file system with a dentry of its own, and nobody else's.
+    unsafe fn grant(file: *mut bindings::file) {
+        // SAFETY: By the caller's promise.
+        unsafe {
+            let access = ((*file).f_mode & ACCESS) as usize;
+            let dentry = (*file).__bindgen_anon_1.f_path.dentry;
+            (*dentry).d_fsdata = core::ptr::without_provenance_mut(access);
         }
     }
 
@@ -252,21 +267,24 @@ impl<T: InodeOperations> PseudoFs<T> {
     /// What the inode of `file`, which is being opened through `/proc/PID/fd/N`, owns.
     ///
     /// `EACCES` if that would give more access than the file `N` has, `ENXIO` if the file is not
-    /// one of this file system.
+    /// one of this file system, `ENOMEM`.
     pub(crate) fn reopen<'a>(
         &'static self,
         file: &'a File,
     ) -> Result<<T::Data as ForeignOwnable>::Borrowed<'a>> {
         let inode = self.inode_of(file)?;
-        // SAFETY: A file that is being opened has a dentry. The magic link leads to the dentry of
-        // file `N` itself, and each of our files has one of its own.
+        // SAFETY: A file that is being opened has a dentry, and is nobody else's. The magic link
+        // leads to the dentry of file `N` itself, as each of our files has one of its own; so has
+        // this one, before anyone can follow a link to it.
         unsafe {
             let raw = file.as_ptr();
-            let granted = (*(*raw).__bindgen_anon_1.f_path.dentry).d_fsdata as usize;
+            let granted = (*(*raw).__bindgen_anon_1.f_path.dentry).d_fsdata.addr();
             let wanted = ((*raw).f_mode & ACCESS) as usize;
             if wanted & !granted != 0 {
                 return Err(EACCES);
             }
+            to_result(helpers::qemufile_own_dentry(raw))?;
+            Self::grant(raw);
             Ok(T::Data::borrow((*inode).i_private))
         }
     }
@@ -376,7 +394,7 @@ impl<T: InodeOperations> PseudoFs<T> {
         from_result(|| {
             // SAFETY: By the caller's promise.
             unsafe {
-                if (*dentry).d_fsdata as usize & helpers::QEMUFILE_FMODE_WRITE as usize == 0 {
+                if (*dentry).d_fsdata.addr() & helpers::QEMUFILE_FMODE_WRITE as usize == 0 {
                     return Err(EACCES);
                 }
                 to_result(bindings::setattr_prepare(idmap, dentry, attr))?;
