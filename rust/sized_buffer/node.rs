@@ -12,6 +12,7 @@ use crate::sys::{
 };
 use core::ops::{
     AddAssign,
+    Deref,
     SubAssign, //
 };
 use kernel::prelude::*;
@@ -192,6 +193,14 @@ pub(super) struct LeafMut<'a> {
     pub(super) usage: &'a mut Usage,
 }
 
+impl Deref for LeafMut<'_> {
+    type Target = Leaf;
+
+    fn deref(&self) -> &Leaf {
+        self.leaf
+    }
+}
+
 impl LeafMut<'_> {
     /// Puts `page` into `slot` and returns what was there.
     pub(super) fn replace(&mut self, slot: usize, page: Option<PageRef>) -> Option<PageRef> {
@@ -205,9 +214,9 @@ impl LeafMut<'_> {
     /// What a change of `slot` can change: its page, and the chunks that begin there or right
     /// after it.
     fn usage_at(&self, slot: usize) -> Usage {
-        let begins = |slot| u64::from(self.leaf.begins_chunk(slot));
+        let begins = |slot| u64::from(self.begins_chunk(slot));
         Usage {
-            pages: u64::from(self.leaf.get(slot).is_some()),
+            pages: u64::from(self.get(slot).is_some()),
             chunks: begins(slot) + begins(slot + 1),
         }
     }

@@ -95,7 +95,7 @@ impl Tree {
     /// Makes the page `index` this tree's own, if need be a new one of zeros, and returns it.
     pub(super) fn own_page(&mut self, index: u64) -> Result<&PageRef, AllocError> {
         let (mut leaf, slot) = self.leaf_mut(index)?;
-        if !leaf.leaf.is_private(slot) {
+        if !leaf.is_private(slot) {
             let page = leaf.alloc_run(slot, 1)?.next().ok_or(AllocError)?;
             leaf.fill_gap(&page, slot, 0, PAGE_SIZE);
             leaf.replace(slot, Some(page));
@@ -108,7 +108,7 @@ impl Tree {
         let mut next = range.start;
         while let Some(index) = self.find_next(next..range.end, false) {
             let (mut leaf, slot) = self.leaf_mut(index)?;
-            let hole = leaf.leaf.hole_from(slot);
+            let hole = leaf.hole_from(slot);
             let wanted = usize::try_from(range.end - index).map_or(hole, |left| left.min(hole));
             let filled = leaf.fill(slot, wanted)?;
             next = index + filled as u64;

@@ -143,11 +143,9 @@ impl LeafMut<'_> {
     ) -> Result<(usize, usize), AllocError> {
         let slot = offset / PAGE_SIZE;
         let head = offset % PAGE_SIZE;
-        match self.leaf.get(slot) {
-            Some(page) if self.leaf.is_private(slot) => {
-                let pages = self
-                    .leaf
-                    .chunk_from(slot, (head + wanted).div_ceil(PAGE_SIZE));
+        match self.get(slot) {
+            Some(page) if self.is_private(slot) => {
+                let pages = self.chunk_from(slot, (head + wanted).div_ceil(PAGE_SIZE));
                 let asked = wanted.min(pages * PAGE_SIZE - head);
                 Ok((source.copy_to_page(page, head, asked), asked))
             }
@@ -190,9 +188,7 @@ impl LeafMut<'_> {
     pub(super) fn alloc_run(&self, slot: usize, pages: usize) -> Result<Run, AllocError> {
         let most = pages.min(1 << MAX_ORDER);
         let slots = (slot..SLOTS).take(most);
-        let free = slots
-            .take_while(|&slot| !self.leaf.is_private(slot))
-            .count();
+        let free = slots.take_while(|&slot| !self.is_private(slot)).count();
         let order = free.checked_ilog2().unwrap_or(0).min(slot.trailing_zeros());
         (1..=order)
             .rev()
@@ -203,7 +199,7 @@ impl LeafMut<'_> {
     /// Fills what a write leaves of a new page with what `slot` holds there.
     pub(super) fn fill_gap(&self, page: &PageRef, slot: usize, offset: usize, len: usize) {
         if len > 0 {
-            match self.leaf.get(slot) {
+            match self.get(slot) {
                 Some(old) => page.copy_from(offset, old, len),
                 None => page.zero(offset, len),
             };
