@@ -67,7 +67,7 @@ step() {
 	mkdir -p "$(dirname "$LOG")"
 	say "  $text"
 	printf '\n==== %s\n' "$text" >>"$LOG"
-	( trap 'kill $(jobs -p) 2>/dev/null; exit' TERM; ticker ) &
+	( trap 'kill $(jobs -p) 2>/dev/null; exit' TERM; ticker ) 9>&- &
 	TICKER=$!
 	"$@" >>"$LOG" 2>&1 || status=$?
 	stop_ticker

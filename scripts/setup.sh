@@ -164,14 +164,14 @@ LOG=$CACHE/log/setup.log
 exec 9>"$CACHE/setup.lock"
 if ! flock --nonblock 9; then
 	say "set-up: another one is running; waiting for it"
-	ticker &
+	ticker 9>&- &
 	TICKER=$!
 	flock 9
 	stop_ticker
 fi
 ! warm "${phases[@]}" || exit 0
 trap stop_ticker EXIT
-trap 'exit 130' INT
+trap 'warn "set-up: interrupted; the same command goes on from here"; exit 130' INT
 trap 'exit 143' TERM
 start=$SECONDS
 say "set-up: into $CACHE (needs 6 GB; log: $LOG)"
