@@ -142,7 +142,7 @@ static struct call calls[] = {
 	{ "SET_FLAGS", QEMUFILE_IOC_SET_FLAGS, sizeof(struct qemufile_flags),
 	  QEMUFILE_MODE_WRITE, { .flags = { .set = 0 } }, { 4 } },
 	{ "RAM_CONTROL", QEMUFILE_IOC_RAM_CONTROL, sizeof(struct qemufile_ram_control),
-	  0, { .ram_control = { .op = QEMUFILE_RAM_BEFORE_ITERATE } }, { 12 } },
+	  QEMUFILE_MODE_WRITE, { .ram_control = { .op = QEMUFILE_RAM_BEFORE_ITERATE } }, { 12 } },
 	{ "SAVE_PAGE", QEMUFILE_IOC_SAVE_PAGE, sizeof(struct qemufile_save_page),
 	  QEMUFILE_MODE_WRITE, { .save_page = { .size = 4096 } }, { 36 } },
 };
