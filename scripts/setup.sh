@@ -112,6 +112,7 @@ make_kernel() {
 	step "kernel: the newest $IMAGE of $SUITE-backports, its headers and its source (300 MB)" \
 		in_root -- "$TOP/scripts/fetch-kernel.sh" \
 		"$IMAGE" "$SUITE-backports" /kernel/stock.tmp || return
+	rm -f "$CACHE/stamps/metadata"	# what it was built in goes now
 	rm -rf "$CACHE/kernel/stock" &&
 		mv "$new" "$CACHE/kernel/stock" &&
 		mv "$CACHE/kernel/stock/kernel.env" "$KERNEL_ENV"
