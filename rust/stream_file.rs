@@ -21,9 +21,9 @@ use crate::{
             Fault,
             NewMapping, //
         },
+        inode::InodeRef,
         pseudo_fs::{
             InodeOperations,
-            InodeRef,
             PseudoFs, //
         },
     },
@@ -68,11 +68,11 @@ impl StreamFile {
 
     fn open_as(stream: Arc<Stream>, access: Access, flags: u32) -> Result<ARef<File>> {
         let number = stream.number();
-        let start = stream.start();
         let file = FILES.open(number, stream.clone(), c"qemufile", flags, |inode| {
-            Handle::new(stream, access, Some(inode))
+            Handle::new(stream.clone(), access, Some(inode))
         })?;
-        file.start_at(i64::try_from(start)?);
+        // The handle is in the stream's books, so what it begins with is not drained any more.
+        file.start_at(i64::try_from(stream.start())?);
         Ok(file)
     }
 }

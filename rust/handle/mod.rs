@@ -38,7 +38,7 @@ use crate::{
             Events,
             PollTable, //
         },
-        pseudo_fs::InodeRef,
+        inode::InodeRef,
     },
 };
 use kernel::{

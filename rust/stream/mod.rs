@@ -16,11 +16,18 @@
 mod change;
 mod pages;
 mod read;
+mod seat;
 mod wait;
 mod write;
 
 use self::wait::Waiters;
-pub(crate) use self::write::Writer;
+pub(crate) use self::{
+    seat::{
+        Access,
+        Seat, //
+    },
+    write::Writer,
+};
 
 use crate::{
     sized_buffer::SizedBuffer,
@@ -35,7 +42,7 @@ use crate::{
             Events,
             PollQueue, //
         },
-        pseudo_fs::InodeRef,
+        inode::InodeRef,
     },
 };
 use core::ops::Range;
@@ -61,25 +68,6 @@ const SLICE: usize = 1 << 20;
 
 /// The number of the next stream. The number 1 is that of the root directory.
 static NEXT_NUMBER: Atomic<i64> = Atomic::new(2);
-
-/// What a handle has the stream open for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Access {
-    pub(crate) read: bool,
-    pub(crate) write: bool,
-}
-
-impl Access {
-    /// Whether this is no more than `granted`.
-    pub(crate) fn is_within(self, granted: Access) -> bool {
-        (granted.read || !self.read) && (granted.write || !self.write)
-    }
-
-    /// Whether the handle counts as one that drained bytes wait for: one that only reads.
-    fn drains(self) -> bool {
-        self.read && !self.write
-    }
-}
 
 /// What a stream can be told to be, for good.
 #[derive(Clone, Copy, Default)]
@@ -163,14 +151,6 @@ struct Inner {
     inode: Option<(InodeRef, usize)>,
 }
 
-/// A handle's entry in its stream's books, for as long as it lives.
-pub(crate) struct Seat {
-    stream: Arc<Stream>,
-    access: Access,
-    index: Option<usize>,
-    has_inode: bool,
-}
-
 impl Inner {
     /// Whether bytes may still come from a handle other than one with this access.
     fn others_may_write(&self, access: Access) -> bool {
@@ -197,6 +177,13 @@ impl Inner {
     fn publish(&self) {
         if let Some((inode, _)) = &self.inode {
             inode.changed();
+        }
+        self.publish_len();
+    }
+
+    /// Tells the VFS how long the regular file is.
+    fn publish_len(&self) {
+        if let Some((inode, _)) = &self.inode {
             // The largest length of a buffer is the largest offset of a file.
             inode.set_size(i64::try_from(self.buffer.len()).unwrap_or(i64::MAX));
         }
@@ -273,44 +260,6 @@ impl Stream {
     /// The number of the stream, which no other has had since the module was loaded.
     pub(crate) fn number(&self) -> u64 {
         self.number
-    }
-
-    /// Enters a new handle into the books; `inode` is that of its file if that is a regular one.
-    ///
-    /// `ENOMEM` if there is no memory for the entry.
-    pub(crate) fn attach(self: Arc<Self>, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
-        let has_inode = inode.is_some();
-        let mut inner = self.inner.lock();
-        let index = if access.drains() {
-            let start = inner.drained;
-            let passed = &mut inner.passed;
-            let free = passed.iter().position(Option::is_none);
-            let index = free.unwrap_or(passed.len());
-            match passed.get_mut(index) {
-                Some(entry) => *entry = Some(start),
-                None => passed.push(Some(start), GFP_KERNEL_ACCOUNT)?,
-            }
-            Some(index)
-        } else {
-            None
-        };
-        inner.readers += usize::from(access.read);
-        inner.writers += usize::from(access.write);
-        inner.had_writer |= access.write;
-        if let Some(inode) = inode {
-            match &mut inner.inode {
-                Some((_, files)) => *files += 1,
-                none => *none = Some((inode, 1)),
-            }
-            inner.publish();
-        }
-        drop(inner);
-        Ok(Seat {
-            stream: self,
-            access,
-            index,
-            has_inode,
-        })
     }
 
     /// The stream's length in bytes.
@@ -403,45 +352,5 @@ impl Stream {
             && !inner.properties.sealed
             && inner.ceiling().is_some_and(|ceiling| target >= ceiling);
         reader.when(access.read) | Events::OUT.when(access.write && !waits)
-    }
-}
-
-impl Seat {
-    /// The stream.
-    pub(crate) fn stream(&self) -> &Arc<Stream> {
-        &self.stream
-    }
-
-    /// What the handle has the stream open for.
-    pub(crate) fn access(&self) -> Access {
-        self.access
-    }
-}
-
-impl Drop for Seat {
-    /// Takes back [`Stream::attach`], and wakes whoever waited for this handle.
-    fn drop(&mut self) {
-        let stream = &self.stream;
-        let mut inner = stream.inner.lock();
-        inner.readers -= usize::from(self.access.read);
-        inner.writers -= usize::from(self.access.write);
-        let entry = self.index.and_then(|index| inner.passed.get_mut(index));
-        if let Some(entry) = entry {
-            *entry = None;
-            inner.drain();
-        }
-        let mut last = None;
-        if self.has_inode {
-            if let Some((_, files)) = &mut inner.inode {
-                *files -= 1;
-                if *files == 0 {
-                    last = inner.inode.take();
-                }
-            }
-        }
-        drop(inner);
-        // May free the inode, which has a reference to the stream, as this seat has.
-        drop(last);
-        stream.notify_all();
     }
 }

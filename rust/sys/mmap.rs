@@ -9,13 +9,9 @@
 
 use super::{
     bindings as helpers,
-    page::PageRef,
-    pseudo_fs::InodeRef, //
+    page::PageRef, //
 };
-use core::{
-    marker::PhantomData,
-    ops::Range, //
-};
+use core::marker::PhantomData;
 use kernel::{
     bindings,
     fs::File,
@@ -112,16 +108,5 @@ impl NewMapping<'_> {
             bindings::vma_set_file(self.vma, file.as_ptr());
         }
         Ok(())
-    }
-}
-
-impl InodeRef {
-    /// Takes the pages that have the bytes of `range` out of all mappings of the file, so that the
-    /// next touch finds what is there then.
-    ///
-    /// `gone` says that the pages are no more: private copies of them go, too.
-    pub(crate) fn unmap(&self, range: Range<u64>, gone: bool) {
-        // SAFETY: The inode is valid.
-        unsafe { helpers::qemufile_unmap(self.as_ptr(), range.start, range.end, gone) };
     }
 }

@@ -10,6 +10,7 @@ mod bindings;
 pub(crate) mod fasync;
 pub(crate) mod file;
 pub(crate) mod file_operations;
+pub(crate) mod inode;
 pub(crate) mod iov;
 pub(crate) mod misc_device;
 pub(crate) mod mmap;

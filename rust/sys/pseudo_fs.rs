@@ -16,6 +16,7 @@ use super::{
         FileOperations,
         Vtable, //
     },
+    inode::InodeRef,
     mmap::{
         fault_result,
         Fault,
@@ -97,63 +98,6 @@ impl<T: InodeOperations> Drop for Pinned<T> {
     }
 }
 
-/// A counted reference to an inode.
-///
-/// # Invariants
-///
-/// Owns a reference to a valid inode.
-pub(crate) struct InodeRef(NonNull<bindings::inode>);
-
-// SAFETY: Inodes are referenced from, and freed on, any thread.
-unsafe impl Send for InodeRef {}
-// SAFETY: As above.
-unsafe impl Sync for InodeRef {}
-
-impl InodeRef {
-    pub(super) fn as_ptr(&self) -> *mut bindings::inode {
-        self.0.as_ptr()
-    }
-
-    /// The inode of an open file.
-    pub(crate) fn of(file: &File) -> Self {
-        // SAFETY: An open file has an inode, and keeps it; a reference is added for ourselves.
-        unsafe {
-            let inode = (*file.as_ptr()).f_inode;
-            bindings::ihold(inode);
-            // INVARIANT: The reference just taken.
-            Self(NonNull::new_unchecked(inode))
-        }
-    }
-
-    /// Notes that the file was written to just now.
-    pub(crate) fn changed(&self) {
-        // SAFETY: The inode is valid.
-        unsafe { helpers::qemufile_inode_changed(self.0.as_ptr()) };
-    }
-
-    /// Tells the VFS how long the file is. Calls must not overlap.
-    pub(crate) fn set_size(&self, size: i64) {
-        // SAFETY: The inode is valid.
-        unsafe { helpers::qemufile_i_size_write(self.0.as_ptr(), size) };
-    }
-}
-
-impl Clone for InodeRef {
-    fn clone(&self) -> Self {
-        // SAFETY: The inode is valid, and we own a reference.
-        unsafe { bindings::ihold(self.0.as_ptr()) };
-        // INVARIANT: The reference just taken.
-        Self(self.0)
-    }
-}
-
-impl Drop for InodeRef {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant we own a reference.
-        unsafe { bindings::iput(self.0.as_ptr()) };
-    }
-}
-
 impl<T: InodeOperations> PseudoFs<T> {
     /// A file system by the name that `/proc/PID/mountinfo` never shows.
     pub(crate) const fn new(name: &'static CStr) -> Self {
@@ -201,7 +145,7 @@ impl<T: InodeOperations> PseudoFs<T> {
         // file owns the reference to the inode that is forgotten below.
         let file = from_err_ptr(unsafe {
             bindings::alloc_file_pseudo(
-                inode.0.as_ptr(),
+                inode.as_ptr(),
                 pinned.mount(),
                 kernel::str::as_char_ptr_in_const_context(name),
                 c_int::try_from(flags)?,
@@ -239,9 +183,9 @@ impl<T: InodeOperations> PseudoFs<T> {
     fn inode(&'static self, pinned: &Pinned<T>, ino: u64, data: T::Data) -> Result<InodeRef> {
         // SAFETY: The mount is valid while pinned.
         let inode = unsafe { bindings::iget_locked((*pinned.mount()).mnt_sb, ino) };
-        // INVARIANT: `iget_locked` returned a reference.
-        let inode = InodeRef(NonNull::new(inode).ok_or(ENOMEM)?);
-        let raw = inode.0.as_ptr();
+        // SAFETY: `iget_locked` returned a reference, which is ours.
+        let inode = unsafe { InodeRef::from_raw(NonNull::new(inode).ok_or(ENOMEM)?) };
+        let raw = inode.as_ptr();
         // SAFETY: A new inode is locked and ours to fill in until it is unlocked.
         unsafe {
             if helpers::qemufile_inode_is_new(raw) {

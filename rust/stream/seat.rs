@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who has a stream open, and for what.
+
+use super::Stream;
+use crate::sys::inode::InodeRef;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What a handle has the stream open for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Access {
+    /// Whether this is no more than `granted`.
+    pub(crate) fn is_within(self, granted: Access) -> bool {
+        (granted.read || !self.read) && (granted.write || !self.write)
+    }
+
+    /// Whether the handle counts as one that drained bytes wait for: one that only reads.
+    fn drains(self) -> bool {
+        self.read && !self.write
+    }
+}
+
+/// A handle's entry in its stream's books, for as long as it lives.
+pub(crate) struct Seat {
+    stream: Arc<Stream>,
+    pub(super) access: Access,
+    pub(super) index: Option<usize>,
+    has_inode: bool,
+}
+
+impl Stream {
+    /// Enters a new handle into the books; `inode` is that of its file if that is a regular one.
+    ///
+    /// `ENOMEM` if there is no memory for the entry.
+    pub(crate) fn attach(self: Arc<Self>, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
+        let has_inode = inode.is_some();
+        let mut inner = self.inner.lock();
+        let index = if access.drains() {
+            let start = inner.drained;
+            let passed = &mut inner.passed;
+            let free = passed.iter().position(Option::is_none);
+            let index = free.unwrap_or(passed.len());
+            match passed.get_mut(index) {
+                Some(entry) => *entry = Some(start),
+                None => passed.push(Some(start), GFP_KERNEL_ACCOUNT)?,
+            }
+            Some(index)
+        } else {
+            None
+        };
+        inner.readers += usize::from(access.read);
+        inner.writers += usize::from(access.write);
+        inner.had_writer |= access.write;
+        if let Some(inode) = inode {
+            match &mut inner.inode {
+                Some((_, files)) => *files += 1,
+                none => *none = Some((inode, 1)),
+            }
+            inner.publish_len();
+        }
+        drop(inner);
+        Ok(Seat {
+            stream: self,
+            access,
+            index,
+            has_inode,
+        })
+    }
+}
+
+impl Seat {
+    /// The stream.
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// What the handle has the stream open for.
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+}
+
+impl Drop for Seat {
+    /// Takes back [`Stream::attach`], and wakes whoever waited for this handle.
+    fn drop(&mut self) {
+        let stream = &self.stream;
+        let mut inner = stream.inner.lock();
+        inner.readers -= usize::from(self.access.read);
+        inner.writers -= usize::from(self.access.write);
+        let entry = self.index.and_then(|index| inner.passed.get_mut(index));
+        if let Some(entry) = entry {
+            *entry = None;
+            inner.drain();
+        }
+        let mut last = None;
+        if self.has_inode {
+            if let Some((_, files)) = &mut inner.inode {
+                *files -= 1;
+                if *files == 0 {
+                    last = inner.inode.take();
+                }
+            }
+        }
+        drop(inner);
+        // May free the inode, which has a reference to the stream, as this seat has.
+        drop(last);
+        stream.notify_all();
+    }
+}

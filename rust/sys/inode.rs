@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! References to inodes, and what a file system tells the VFS about one.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/mm.h`](srctree/include/linux/mm.h)
+
+use super::bindings as helpers;
+use core::{
+    ops::Range,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    fs::File, //
+};
+
+/// A counted reference to an inode.
+///
+/// # Invariants
+///
+/// Owns a reference to a valid inode.
+pub(crate) struct InodeRef(NonNull<bindings::inode>);
+
+// SAFETY: Inodes are referenced from, and freed on, any thread.
+unsafe impl Send for InodeRef {}
+// SAFETY: As above.
+unsafe impl Sync for InodeRef {}
+
+impl InodeRef {
+    /// # Safety
+    ///
+    /// The caller must own a reference to the inode, which is the result's from then on.
+    pub(super) unsafe fn from_raw(inode: NonNull<bindings::inode>) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self(inode)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::inode {
+        self.0.as_ptr()
+    }
+
+    /// The inode of an open file.
+    pub(crate) fn of(file: &File) -> Self {
+        // SAFETY: An open file has an inode, and keeps it; a reference is added for ourselves.
+        unsafe {
+            let inode = (*file.as_ptr()).f_inode;
+            bindings::ihold(inode);
+            // INVARIANT: The reference just taken.
+            Self(NonNull::new_unchecked(inode))
+        }
+    }
+
+    /// Notes that the file was written to just now.
+    pub(crate) fn changed(&self) {
+        // SAFETY: The inode is valid.
+        unsafe { helpers::qemufile_inode_changed(self.0.as_ptr()) };
+    }
+
+    /// Tells the VFS how long the file is. Calls must not overlap.
+    pub(crate) fn set_size(&self, size: i64) {
+        // SAFETY: The inode is valid.
+        unsafe { helpers::qemufile_i_size_write(self.0.as_ptr(), size) };
+    }
+
+    /// Takes the pages that have the bytes of `range` out of all mappings of the file, so that the
+    /// next touch finds what is there then.
+    ///
+    /// `gone` says that the pages are no more: private copies of them go, too.
+    pub(crate) fn unmap(&self, range: Range<u64>, gone: bool) {
+        // SAFETY: The inode is valid.
+        unsafe { helpers::qemufile_unmap(self.as_ptr(), range.start, range.end, gone) };
+    }
+}
+
+impl Clone for InodeRef {
+    fn clone(&self) -> Self {
+        // SAFETY: The inode is valid, and we own a reference.
+        unsafe { bindings::ihold(self.0.as_ptr()) };
+        // INVARIANT: The reference just taken.
+        Self(self.0)
+    }
+}
+
+impl Drop for InodeRef {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant we own a reference.
+        unsafe { bindings::iput(self.0.as_ptr()) };
+    }
+}
