@@ -56,6 +56,8 @@ warm() {
 phase() {
 	done_with "$1" && return
 	rm -f "$CACHE/stamps/$1"
+	# The metadata is inside what a new kernel replaces.
+	[ "$1" != kernel ] || rm -f "$CACHE/stamps/metadata"
 	"make_$1" || die "set-up stopped in the part '$1'; the whole log is $LOG.
 What was finished before is kept: run the same command again to go on."
 	wanted "$1" >"$CACHE/stamps/$1.tmp"
@@ -112,7 +114,6 @@ make_kernel() {
 	step "kernel: the newest $IMAGE of $SUITE-backports, its headers and its source (300 MB)" \
 		in_root -- "$TOP/scripts/fetch-kernel.sh" \
 		"$IMAGE" "$SUITE-backports" /kernel/stock.tmp || return
-	rm -f "$CACHE/stamps/metadata"	# what it was built in goes now
 	rm -rf "$CACHE/kernel/stock" &&
 		mv "$new" "$CACHE/kernel/stock" &&
 		mv "$CACHE/kernel/stock/kernel.env" "$KERNEL_ENV"
