@@ -180,7 +180,7 @@ TEST_F(atomic, readers_see_a_write_whole)
 	atomic_int over = 0;
 	struct writer writers[2];
 	char *memory = fresh_memory(len);
-	long long end = now_ms() + 1000;
+	long long end = now_ms() + RACE_MS;
 	pthread_t threads[2];
 
 	ASSERT_NE(NULL, memory);

@@ -661,7 +661,7 @@ TEST_F(block, readers_get_all_that_is_written_meanwhile)
 /* Byte by byte, back and forth: each waits for the other, and no wake-up is lost. */
 TEST_F(block, no_wakeup_is_lost)
 {
-	long long end = now_ms() + 700;
+	long long end = now_ms() + RACE_MS;
 	pid_t child;
 	int back_reader, back_writer, device = open_device(O_RDWR);
 	char byte = 0;

@@ -206,7 +206,7 @@ static void *ask_often(void *arg)
 TEST_F(fasync, files_come_and_go_while_signals_are_sent)
 {
 	struct asker asker = { .fd = self->writer };
-	long long end = now_ms() + 500;
+	long long end = now_ms() + RACE_MS;
 	pthread_t thread;
 	siginfo_t info;
 

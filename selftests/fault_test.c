@@ -295,7 +295,7 @@ TEST_F(fault, pages_may_vanish_during_a_write)
 {
 	struct disturber disturber = { .memory = fresh_memory(MiB), .len = MiB };
 	char *copy = fresh_memory(MiB);
-	long long end = now_ms() + 700;
+	long long end = now_ms() + RACE_MS;
 	pthread_t thread;
 
 	ASSERT_NE(NULL, disturber.memory);
@@ -318,7 +318,7 @@ TEST_F(fault, pages_may_vanish_during_a_write)
 TEST_F(fault, pages_may_vanish_during_a_read)
 {
 	struct disturber disturber = { .memory = fresh_memory(MiB), .len = MiB };
-	long long end = now_ms() + 700;
+	long long end = now_ms() + RACE_MS;
 	pthread_t thread;
 	char *bytes = fresh_memory(MiB);
 
@@ -342,7 +342,7 @@ TEST_F(fault, access_may_come_and_go_during_a_call)
 	struct disturber disturber = {
 		.memory = fresh_memory(MiB), .len = MiB, .protect = true,
 	};
-	long long end = now_ms() + 1000, shorts = 0, wholes = 0;
+	long long end = now_ms() + RACE_MS, shorts = 0, wholes = 0;
 	pthread_t thread;
 
 	ASSERT_NE(NULL, disturber.memory);

@@ -83,7 +83,7 @@ TEST_F(fdinfo, tells_which_stream_it_is)
 
 TEST_F(fdinfo, of_another_process_can_be_read_meanwhile)
 {
-	long long end = now_ms() + 300;
+	long long end = now_ms() + RACE_MS;
 	pid_t child = fork_child();
 	char path[64], text[1024];
 

@@ -363,7 +363,7 @@ TEST_F(handle, reopened_by_o_path_never_has_more_access)
 
 TEST_F(handle, reopened_while_others_close)
 {
-	long long end = now_ms() + 500;
+	long long end = now_ms() + RACE_MS;
 	pid_t child = fork_child();
 	char path[64];
 

@@ -322,6 +322,19 @@ static inline void sleep_ms(int ms)
 		;
 }
 
+/*
+ * How long a test of a race goes on: a moment, or as long as soak.sh says. The
+ * harness ends a test after 30 s.
+ */
+static inline int race_ms(void)
+{
+	const char *text = getenv("QEMUFILE_RACE_MS");
+
+	return text ? atoi(text) : 400;
+}
+
+#define RACE_MS race_ms()
+
 /* ---- threads and processes ---- */
 
 /* Has the calling thread run on one processor only; they are counted round. */

@@ -251,7 +251,7 @@ TEST_F(clone, is_of_one_moment)
 	char *memory = fresh_memory(len), *again = fresh_memory(len);
 	atomic_int over = 0;
 	struct rewriter rewriter = { .fd = self->fd, .len = len, .over = &over };
-	long long end = now_ms() + 1000;
+	long long end = now_ms() + RACE_MS;
 	pthread_t thread;
 
 	memset(memory, '-', len);
@@ -323,7 +323,7 @@ TEST_F(clone, by_many_at_once)
 		};
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, clone_and_write, &cloners[i]));
 	}
-	sleep_ms(1000);
+	sleep_ms(RACE_MS);
 	over = 1;
 	for (int i = 0; i < 4; i++) {
 		pthread_join(threads[i], NULL);

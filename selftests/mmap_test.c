@@ -628,7 +628,7 @@ TEST_F(mmap, races_with_everything_that_changes_the_stream)
 		};
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, i % 3 ? look : change, &mappers[i]));
 	}
-	sleep_ms(1500);
+	sleep_ms(RACE_MS);
 	over = 1;
 	for (int i = 0; i < 4; i++) {
 		pthread_join(threads[i], NULL);

@@ -300,7 +300,7 @@ TEST_F(poll, epoll_races_with_open_and_close)
 {
 	struct epoll_race race = { .epfd = epoll_create1(EPOLL_CLOEXEC) };
 	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
-	long long end = now_ms() + 700;
+	long long end = now_ms() + RACE_MS;
 	pthread_t thread;
 
 	ASSERT_LE(0, race.epfd);

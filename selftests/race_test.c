@@ -279,7 +279,7 @@ TEST_F(race, calls_of_all_kinds_at_once)
 		};
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, meddle, &meddlers[i]));
 	}
-	sleep_ms(1500);
+	sleep_ms(RACE_MS);
 	over = 1;
 	for (int i = 0; i < 4; i++) {
 		pthread_join(threads[i], NULL);
@@ -317,7 +317,7 @@ static void *use_descriptor(void *arg)
 TEST_F(race, files_are_closed_under_calls)
 {
 	struct descriptor descriptor = { .fd = -1 };
-	long long end = now_ms() + 1000;
+	long long end = now_ms() + RACE_MS;
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, use_descriptor, &descriptor));

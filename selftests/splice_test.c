@@ -319,7 +319,7 @@ TEST_F(splice, what_was_lent_is_stable_under_a_writer)
 {
 	struct rewriter rewriter = { .fd = self->fd };
 	static char first[CHUNK], second[CHUNK];
-	long long end = now_ms() + 1000;
+	long long end = now_ms() + RACE_MS;
 	int pipe_fds[2];
 	pthread_t thread;
 

@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the tests with real programs, on a machine that has the module loaded,
+# with marks that scripts/tap.py understands.
+# Usage: run.sh DIR [NAME]...     (where make put the guests; default: all)
+
+guests=${1:?usage: run.sh DIR [NAME]...}
+shift
+cd "$(dirname -- "$0")" || exit
+export PYTHONDONTWRITEBYTECODE=1
+
+[ $# -gt 0 ] || set -- move_256m typed_header live_migration
+failed=0
+for program; do
+	case $program in
+	typed_header) guest=counter.img ;;
+	live_migration) guest=dirty.img ;;
+	*) guest= ;;
+	esac
+	echo "@begin programs/$program"
+	status=0
+	timeout -k 10 400 "./$program.py" ${guest:+"$guests/$guest"} 2>&1 || status=$?
+	echo "@end programs/$program $status"
+	[ "$status" -eq 0 ] || failed=1
+done
+exit "$failed"
