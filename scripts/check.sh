@@ -64,7 +64,7 @@ for part in "${parts[@]}"; do
 	start=$SECONDS
 	: >"$RESULTS"
 	say "check: $part"
-	ticker &
+	ticker 7>&- &
 	TICKER=$!
 	status=0
 	# shellcheck source=/dev/null

@@ -44,10 +44,14 @@ give_back() {
 	[ "$CALLER_UID" -eq 0 ] || chown -hR "$CALLER_UID:$CALLER_GID" "$@"
 }
 
-# Prints the seconds elapsed, so that no step is silent for 10 s.
+# Prints the seconds elapsed, so that no step is silent for 10 s; until TERM.
 ticker() {
-	local start=$SECONDS
-	while sleep 8 && kill -0 $$ 2>/dev/null; do
+	local start=$SECONDS nap=
+	trap 'kill $nap 2>/dev/null; exit 0' TERM
+	while kill -0 $$ 2>/dev/null; do
+		sleep 8 &
+		nap=$!
+		wait "$nap"
 		printf '    ... %d s\n' $((SECONDS - start))
 	done
 }
@@ -67,7 +71,7 @@ step() {
 	mkdir -p "$(dirname "$LOG")"
 	say "  $text"
 	printf '\n==== %s\n' "$text" >>"$LOG"
-	( trap 'kill $(jobs -p) 2>/dev/null; exit' TERM; ticker ) 9>&- &
+	ticker 9>&- &
 	TICKER=$!
 	"$@" >>"$LOG" 2>&1 || status=$?
 	stop_ticker
