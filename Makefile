@@ -14,7 +14,7 @@ OUT := $(if $(CLIPPY),--out clippy-$(KERNEL))
 run := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES;
 
 .PHONY: modules modules_install rust-analyzer clean help setup rustfmt rustfmtcheck \
-	demo check kunit vm
+	demo check kunit soak coverage fuzz vm
 
 ifeq ($(KDIR),)
 modules modules_install rust-analyzer:
@@ -47,6 +47,15 @@ check:
 kunit:
 	@$(run) scripts/check.sh kunit
 
+soak:
+	@$(run) scripts/soak.sh $(SECONDS)
+
+coverage:
+	@$(run) scripts/host.sh coverage
+
+fuzz:
+	@$(run) scripts/host.sh fuzz $(SECONDS)
+
 vm: modules
 	@$(run) scripts/vm.sh --kernel $(KERNEL) -- $(CMD)
 
@@ -55,6 +64,9 @@ help:
 	@echo 'make demo             park the state of a running QEMU in /dev/qemufile, and bring it back'
 	@echo 'make check            all tests; PARTS="format selftests-stock ..." for some of them'
 	@echo 'make kunit            the KUnit suites, on the debug kernel'
+	@echo 'make soak [SECONDS=600]  races and random calls for long, on the debug kernel'
+	@echo 'make coverage         which lines of SizedBuffer and QemuFile the tests on the host reach'
+	@echo 'make fuzz [SECONDS=0] SizedBuffer with operations that a fuzzer makes up; 0 is for ever'
 	@echo 'make vm CMD=...       run a command in a virtual machine with the module (see scripts/vm.sh --help)'
 	@echo 'make setup            only the set-up, into $${XDG_CACHE_HOME:-~/.cache}/qemufile'
 	@echo 'make rustfmt          format the Rust code; rustfmtcheck only looks'
