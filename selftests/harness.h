@@ -111,11 +111,12 @@ static inline int reopen(int fd, int flags)
 /* A new stream, open as a regular file and not as the device. */
 static inline int open_file(int flags)
 {
-	int device = open_device(flags & O_ACCMODE);
-	int fd = open_handle(device, flags), again;
+	int device = open_device(flags & O_ACCMODE), fd, again;
 
-	if (device >= 0)
-		close(device);
+	if (device < 0)
+		return -1;
+	fd = open_handle(device, flags);
+	close(device);
 	/* For flags that BUFOPEN does not know. */
 	if (fd >= 0 && flags & ~(O_ACCMODE | O_NONBLOCK | O_APPEND)) {
 		again = reopen(fd, flags);

@@ -258,9 +258,13 @@ static bool has_failed(void)
 	return failed;
 }
 
-/* Whether the kernel can do that to us; sets it up. */
+/*
+ * Whether the kernel can do that to us; sets it up. Copies from and to user
+ * memory count as allocations, if the kernel can fail those.
+ */
 static bool faults_can_be_injected(void)
 {
+	put_text("/sys/kernel/debug/fail_usercopy/verbose", "0");
 	return put_text("/sys/kernel/debug/failslab/ignore-gfp-wait", "N") &&
 	       put_text("/sys/kernel/debug/failslab/verbose", "0") &&
 	       put_text("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N") &&
@@ -270,28 +274,35 @@ static bool faults_can_be_injected(void)
 	       fail_nth(0);
 }
 
-#define NEED_FAULT_INJECTION()							\
-	do {									\
-		if (!faults_can_be_injected())					\
-			SKIP(return, "no CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC"); \
-	} while (0)
+FIXTURE(injection) {
+};
 
-TEST_F(memory, each_allocation_of_open_may_fail)
+FIXTURE_SETUP(injection)
+{
+	if (!faults_can_be_injected())
+		SKIP(return, "no CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC");
+}
+
+FIXTURE_TEARDOWN(injection)
+{
+}
+
+TEST_F(injection, each_allocation_of_open_may_fail)
 {
 	int nth = 1, fd;
 
-	NEED_FAULT_INJECTION();
 	for (;; nth++) {
 		bool failed;
 
 		fail_nth(nth);
-		fd = variant->open(O_RDWR);
+		fd = open_file(O_RDWR);
 		failed = has_failed();
 		if (!failed)
 			break;
 		/* An allocation may be one that can do without. */
 		if (fd < 0) {
-			EXPECT_TRUE(errno == ENOMEM || errno == ENFILE) TH_LOG("%m");
+			EXPECT_TRUE(errno == ENOMEM || errno == ENFILE || errno == EFAULT)
+				TH_LOG("%m");
 		} else {
 			EXPECT_EQ(PAGE, put_at(fd, 0, PAGE, 1));
 			EXPECT_EQ(PAGE, right_at(fd, 0, PAGE, 1));
@@ -303,21 +314,20 @@ TEST_F(memory, each_allocation_of_open_may_fail)
 	close(fd);
 }
 
-TEST_F(memory, each_allocation_of_a_write_may_fail)
+TEST_F(injection, each_allocation_of_a_write_may_fail)
 {
 	const long long places[] = { 0, 5 * PAGE + 3, 3 * NODE - PAGE, TiB - 7 };
-	const long long lens[] = { 10, 2 * PAGE, CHUNK + PAGE, 2 * NODE };
+	const long long lens[] = { 10, 2 * PAGE, CHUNK + PAGE };
 	char *memory = fresh_memory(2 * NODE);
 	int most = 0;
 
-	NEED_FAULT_INJECTION();
 	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
 		for (size_t j = 0; j < ARRAY_LEN(lens); j++) {
 			long long pos = places[i], len = lens[j];
 
 			fill(memory, len, pos, 1);
 			for (int nth = 1;; nth++) {
-				int fd = variant->open(O_RDWR);
+				int fd = open_file(O_RDWR);
 				ssize_t put;
 				bool failed;
 				int error;
@@ -350,14 +360,13 @@ TEST_F(memory, each_allocation_of_a_write_may_fail)
 	EXPECT_LT(5, most);
 }
 
-TEST_F(memory, each_allocation_of_an_atomic_write_may_fail)
+TEST_F(injection, each_allocation_of_an_atomic_write_may_fail)
 {
-	const long long places[] = { 0, 5 * PAGE + 3, NODE - PAGE, 2 * NODE + 9, TiB - 7 };
-	const long long lens[] = { 10, 2 * PAGE, CHUNK + PAGE, NODE + PAGE };
-	const long long end = 3 * NODE + 5;
+	const long long places[] = { 0, 5 * PAGE + 3, NODE - PAGE, TiB - 7 };
+	const long long lens[] = { 10, 2 * PAGE, CHUNK + PAGE };
+	const long long end = NODE + 2 * PAGE + 5;
 	char *memory = fresh_memory(2 * NODE);
 
-	NEED_FAULT_INJECTION();
 	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
 		for (size_t j = 0; j < ARRAY_LEN(lens); j++) {
 			long long pos = places[i], len = lens[j];
@@ -365,7 +374,7 @@ TEST_F(memory, each_allocation_of_an_atomic_write_may_fail)
 
 			fill(memory, len, pos, 2);
 			for (int nth = 1;; nth++) {
-				int fd = variant->open(O_RDWR);
+				int fd = open_file(O_RDWR);
 				ssize_t put;
 				bool failed;
 				int error;
@@ -388,6 +397,147 @@ TEST_F(memory, each_allocation_of_an_atomic_write_may_fail)
 				if (!failed)
 					break;
 			}
+		}
+	}
+}
+
+/* Calls that are done whole or not at all; each returns -1 and errno if it fails. */
+
+static int call_bufopen(int fd)
+{
+	int new = open_handle(fd, O_RDWR);
+
+	return new < 0 ? -1 : close(new);
+}
+
+static int call_clone(int fd)
+{
+	int new = open_clone(fd, O_RDWR);
+
+	return new < 0 ? -1 : close(new);
+}
+
+static int call_reopen(int fd)
+{
+	int new = reopen(fd, O_RDONLY);
+
+	return new < 0 ? -1 : close(new);
+}
+
+static int call_shrink(int fd)
+{
+	struct qemufile_length length = { .length = PAGE + 5 };
+
+	return ioctl(fd, QEMUFILE_IOC_SET_LENGTH, &length);
+}
+
+static int call_grow(int fd)
+{
+	struct qemufile_length length = { .length = TiB };
+
+	return ioctl(fd, QEMUFILE_IOC_SET_LENGTH, &length);
+}
+
+static int call_punch(int fd)
+{
+	struct qemufile_range range = { .start = PAGE + 5, .length = NODE };
+
+	return ioctl(fd, QEMUFILE_IOC_PUNCH, &range);
+}
+
+static int call_ficlonerange(int fd)
+{
+	struct {
+		int64_t fd;
+		uint64_t from, len, to;
+	} range = { .fd = fd, .len = 3 * PAGE, .to = 5 * NODE };
+
+	return ioctl(fd, _IOW(0x94, 13, range), &range);
+}
+
+static int call_fallocate(int fd)
+{
+	return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, NODE + 10 * PAGE);
+}
+
+static int call_epoll(int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int epfd = epoll_create1(EPOLL_CLOEXEC), result;
+
+	if (epfd < 0)
+		return -1;
+	result = epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event);
+	close(epfd);
+	return result;
+}
+
+static int call_mmap(int fd)
+{
+	void *memory = mmap(NULL, NODE, PROT_READ, MAP_SHARED, fd, 0);
+
+	return memory == MAP_FAILED ? -1 : munmap(memory, NODE);
+}
+
+static int call_splice(int fd)
+{
+	int pipe_fds[2];
+	loff_t pos = 0;
+	ssize_t moved;
+
+	if (pipe(pipe_fds))
+		return -1;
+	moved = splice(fd, &pos, pipe_fds[1], NULL, CHUNK, 0);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	return moved > 0 ? 0 : -1;
+}
+
+TEST_F(injection, each_allocation_of_other_calls_may_fail)
+{
+	const struct {
+		const char *name;
+		int (*call)(int fd);
+	} trials[] = {
+		{ "BUFOPEN", call_bufopen }, { "CLONE", call_clone }, { "reopen", call_reopen },
+		{ "SET_LENGTH, less", call_shrink }, { "SET_LENGTH, more", call_grow },
+		{ "PUNCH", call_punch }, { "FICLONERANGE", call_ficlonerange },
+		{ "fallocate", call_fallocate }, { "epoll", call_epoll }, { "mmap", call_mmap },
+		{ "splice", call_splice },
+	};
+	const long long end = NODE + PAGE + 5;
+
+	for (size_t i = 0; i < ARRAY_LEN(trials); i++) {
+		for (int nth = 1;; nth++) {
+			/* Regular, as some of the calls ask for; all of its pages are shared. */
+			int fd = open_file(O_RDWR), copy, result, error;
+			bool failed;
+
+			ASSERT_LE(0, fd);
+			ASSERT_EQ(end, put_at(fd, 0, end, 1));
+			copy = open_clone(fd, O_RDWR);
+			ASSERT_LE(0, copy);
+			fail_nth(nth);
+			result = trials[i].call(fd);
+			error = errno;
+			failed = has_failed();
+			if (result < 0) {
+				EXPECT_TRUE(failed);
+				EXPECT_TRUE(error == ENOMEM || error == ENFILE || error == EFAULT)
+					TH_LOG("%s, %d: %s", trials[i].name, nth, strerror(error));
+				/* Unless it was done, and that could not be told. */
+				if (error != EFAULT) {
+					EXPECT_EQ(end, length_of(fd));
+					EXPECT_EQ(end, right_at(fd, 0, end, 1))
+						TH_LOG("%s, %d", trials[i].name, nth);
+				}
+				EXPECT_EQ(0, trials[i].call(fd));
+			}
+			EXPECT_EQ(end, right_at(copy, 0, end, 1));
+			close(copy);
+			close(fd);
+			if (!failed)
+				break;
 		}
 	}
 }
