@@ -332,6 +332,34 @@ TEST_F(block, a_reader_can_be_killed)
 	EXPECT_EQ(10, put_at(self->writer, 0, 10, 1));
 }
 
+static void *read_one(void *arg)
+{
+	char byte;
+
+	read(*(int *)arg, &byte, 1);
+	return NULL;
+}
+
+/* One of them waits for data, the others for the position: all of them can be killed. */
+TEST_F(block, threads_that_share_a_position_can_be_killed)
+{
+	pid_t child = fork_child();
+
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		pthread_t threads[4];
+
+		for (int i = 0; i < 4; i++)
+			pthread_create(&threads[i], NULL, read_one, &self->reader);
+		read_one(&self->reader);
+		_exit(0);
+	}
+	sleep_ms(100);
+	ASSERT_EQ(0, waitpid(child, NULL, WNOHANG));
+	ASSERT_EQ(0, kill(child, SIGKILL));
+	EXPECT_EQ(128 + SIGKILL, status_of(child));
+}
+
 /* ---- what else wakes ---- */
 
 TEST_F(block, a_longer_length_wakes_a_reader)

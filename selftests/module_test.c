@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The module stays while there is anything of it to be reached. */
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 
 #include "harness.h"
@@ -145,6 +146,148 @@ TEST_F(module, is_let_go_by_a_process_that_is_killed)
 	EXPECT_EQ(self->before + 10, references());
 	EXPECT_EQ(0, kill(child, SIGKILL));
 	EXPECT_EQ(128 + SIGKILL, status_of(child));
+}
+
+TEST_F(module, cannot_be_removed_while_a_stream_has_a_regular_file)
+{
+	int fd = open_file(O_RDWR);
+
+	ASSERT_LE(0, fd);
+	EXPECT_LT(self->before, references());
+	EXPECT_EQ(EWOULDBLOCK, ERRNO_OF(remove_module()));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F(module, cannot_be_removed_while_a_mapping_lasts)
+{
+	int (*const open[])(int) = { open_device, open_file };
+
+	for (size_t i = 0; i < ARRAY_LEN(open); i++) {
+		int fd = open[i](O_RDWR);
+		char *memory;
+
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(PAGE, put_at(fd, 0, PAGE, 1));
+		memory = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+		ASSERT_NE(MAP_FAILED, memory);
+		EXPECT_EQ(0, close(fd));
+		sleep_ms(20);
+		EXPECT_LT(self->before, references());
+		EXPECT_EQ(EWOULDBLOCK, ERRNO_OF(remove_module()));
+		EXPECT_EQ(PAGE, right(memory, PAGE, 0, 1));
+		EXPECT_EQ(0, munmap(memory, PAGE));
+		EXPECT_TRUE(references_are(self->before));
+	}
+}
+
+/* What is lent to a pipe or to a socket needs no module any more. */
+TEST_F(module, is_not_pinned_by_pages_that_were_lent)
+{
+	int pipe_fds[2], sockets[2], fd = open_device(O_RDWR);
+	char bytes[PAGE];
+	loff_t pos = 0;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, pipe(pipe_fds));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	ASSERT_EQ(PAGE, put_at(fd, 0, PAGE, 1));
+	ASSERT_EQ(PAGE, splice(fd, &pos, pipe_fds[1], NULL, PAGE, 0));
+	pos = 0;
+	ASSERT_EQ(PAGE, sendfile(sockets[0], fd, &pos, PAGE));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_TRUE(references_are(self->before));
+	EXPECT_EQ(PAGE, read(pipe_fds[0], bytes, PAGE));
+	EXPECT_EQ(PAGE, right(bytes, PAGE, 0, 1));
+	EXPECT_EQ(PAGE, read(sockets[1], bytes, PAGE));
+	EXPECT_EQ(PAGE, right(bytes, PAGE, 0, 1));
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	close(sockets[0]);
+	close(sockets[1]);
+}
+
+/* ---- the module goes, and comes back ---- */
+
+/* Where vm.sh puts it. */
+#define MODULE_FILE "/vm/qemufile.ko"
+
+static int load_module(void)
+{
+	int file = open(MODULE_FILE, O_RDONLY | O_CLOEXEC), result;
+
+	if (file < 0)
+		return -1;
+	result = syscall(SYS_finit_module, file, "", 0);
+	close(file);
+	return result;
+}
+
+FIXTURE(unload) {
+};
+
+FIXTURE_SETUP(unload)
+{
+	if (access(MODULE_FILE, R_OK))
+		SKIP(return, "no " MODULE_FILE " to load again");
+	if (references() != 0)
+		SKIP(return, "somebody uses the module");
+}
+
+/* Whatever has happened, the other tests need it. */
+FIXTURE_TEARDOWN_PARENT(unload)
+{
+	if (references() < 0) {
+		EXPECT_EQ(0, load_module());
+	}
+}
+
+TEST_F(unload, what_was_lent_outlives_the_module)
+{
+	int pipe_fds[2], sockets[2], fd = open_device(O_RDWR);
+	char bytes[PAGE];
+	loff_t pos = 0;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, pipe(pipe_fds));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	ASSERT_EQ(CHUNK, put_at(fd, 0, CHUNK, 1));
+	ASSERT_EQ(CHUNK, splice(fd, &pos, pipe_fds[1], NULL, CHUNK, 0));
+	pos = 0;
+	ASSERT_EQ(CHUNK, sendfile(sockets[0], fd, &pos, CHUNK));
+	ASSERT_EQ(0, close(fd));
+	ASSERT_TRUE(references_are(0));
+	ASSERT_EQ(0, remove_module());
+	EXPECT_EQ(-1, references());
+	EXPECT_EQ(ENOENT, ERRNO_OF(open_device(O_RDWR)));
+	for (pos = 0; pos < CHUNK; pos += PAGE) {
+		ASSERT_EQ(PAGE, read(pipe_fds[0], bytes, PAGE));
+		ASSERT_EQ(PAGE, right(bytes, PAGE, pos, 1));
+		ASSERT_EQ(PAGE, recv(sockets[1], bytes, PAGE, MSG_WAITALL));
+		ASSERT_EQ(PAGE, right(bytes, PAGE, pos, 1));
+	}
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	close(sockets[0]);
+	close(sockets[1]);
+}
+
+TEST_F(unload, it_can_be_loaded_again)
+{
+	for (int round = 0; round < 3; round++) {
+		int fd, reader;
+
+		ASSERT_TRUE(references_are(0));
+		ASSERT_EQ(0, remove_module()) TH_LOG("%m");
+		ASSERT_EQ(0, load_module()) TH_LOG("%m");
+		fd = open_device(O_RDWR);
+		ASSERT_LE(0, fd);
+		reader = open_handle(fd, O_RDONLY);
+		ASSERT_LE(0, reader);
+		EXPECT_EQ(100, put_at(fd, 0, 100, 1));
+		EXPECT_EQ(100, right_at(reader, 0, 100, 1));
+		close(fd);
+		close(reader);
+	}
 }
 
 TEST_HARNESS_MAIN
