@@ -439,14 +439,21 @@ TEST_F(fault, a_write_that_waits_for_its_source_holds_up_no_reader)
 	struct slow_call call = { .fd = self->fd, .write = true, .pos = 10 };
 	int uffd = slow_memory(&call.memory, 2 * PAGE);
 	struct pollfd poll_fd = { .fd = uffd, .events = POLLIN };
+	struct iovec iov = { .iov_base = "x", .iov_len = 1 };
 	pthread_t thread;
+	char *memory;
 
 	if (uffd < 0)
 		SKIP(return, "no userfaultfd");
 	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	memory = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, memory);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, call_slowly, &call));
 	ASSERT_EQ(1, poll(&poll_fd, 1, 5000));
 	EXPECT_EQ(100, right_at(self->fd, 0, 100, 1));
+	EXPECT_EQ(100, right(memory, 100, 0, 1));
+	/* Another writer would wait: it is told so if it may not. */
+	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->fd, &iov, 1, 0, RWF_NOWAIT)));
 	EXPECT_EQ(100, length_of(self->fd));
 	EXPECT_EQ(0, lseek(self->fd, 0, SEEK_DATA));
 	EXPECT_EQ(POLL_READ | POLL_WRITE, polled(self->fd, POLL_ALL));

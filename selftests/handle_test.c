@@ -361,6 +361,33 @@ TEST_F(handle, reopened_by_o_path_never_has_more_access)
 	EXPECT_EQ(0, close(reader));
 }
 
+/* Nobody else has a right to the stream but by its descriptors: that of a user does not count. */
+TEST_F(handle, reopened_by_another_user_has_what_the_descriptor_has)
+{
+	int reader = open_handle(self->device, O_RDONLY);
+	pid_t child;
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(100, put_at(self->device, 0, 100, 1));
+	child = fork_child();
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		int again;
+
+		if (setgid(65534) || setuid(65534) || prctl(PR_SET_DUMPABLE, 1))
+			_exit(100);
+		again = reopen(reader, O_RDONLY);
+		EXPECT_LE(0, again);
+		EXPECT_EQ(EACCES, ERRNO_OF(reopen(reader, O_RDWR)));
+		EXPECT_EQ(EACCES, ERRNO_OF(reopen(again, O_WRONLY)));
+		EXPECT_EQ(EACCES, ERRNO_OF(reopen(again, O_RDONLY | O_TRUNC)));
+		_exit(0);
+	}
+	EXPECT_EQ(0, status_of(child));
+	EXPECT_EQ(100, right_at(self->device, 0, 100, 1));
+	close(reader);
+}
+
 TEST_F(handle, reopened_while_others_close)
 {
 	long long end = now_ms() + RACE_MS;
