@@ -12,6 +12,7 @@ use crate::{
         Access,
         Stream, //
     },
+    stream_file::StreamFile,
     sys::{
         file::{
             FileExt,
@@ -62,7 +63,7 @@ impl Opener for Device {
             read: file.is_readable(),
             write: file.is_writable(),
         };
-        Handle::new(Stream::new()?, access, None)
+        Handle::new(Stream::new()?, access, None, StreamFile::pin()?)
     }
 }
 

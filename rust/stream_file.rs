@@ -17,13 +17,14 @@ use crate::{
     },
     sys::{
         file::FileExt,
+        inode::InodeRef,
         mmap::{
             Fault,
             NewMapping, //
         },
-        inode::InodeRef,
         pseudo_fs::{
             InodeOperations,
+            Pinned,
             PseudoFs, //
         },
     },
@@ -52,6 +53,11 @@ static FILES: PseudoFs<StreamFile> = PseudoFs::new(c"qemufile");
 pub(crate) struct StreamFile;
 
 impl StreamFile {
+    /// Keeps the file system mounted.
+    pub(crate) fn pin() -> Result<Pinned<StreamFile>> {
+        FILES.pin()
+    }
+
     /// Opens another file on `stream`.
     ///
     /// `flags` are those of `open(2)` apart from the access mode. `EINVAL` for no access at all,
@@ -68,9 +74,9 @@ impl StreamFile {
 
     fn open_as(stream: Arc<Stream>, access: Access, flags: u32) -> Result<ARef<File>> {
         let number = stream.number();
-        let file = FILES.open(number, stream.clone(), c"qemufile", flags, |inode| {
-            Handle::new(stream.clone(), access, Some(inode))
-        })?;
+        let pinned = Self::pin()?;
+        let make = |inode| Handle::new(stream.clone(), access, Some(inode), Self::pin()?);
+        let file = FILES.open(&pinned, number, stream.clone(), c"qemufile", flags, make)?;
         // The handle is in the stream's books, so what it begins with is not drained any more.
         file.start_at(i64::try_from(stream.start())?);
         Ok(file)
@@ -119,7 +125,8 @@ impl Opener for StreamFile {
             read: file.is_readable(),
             write: file.is_writable(),
         };
-        let handle = Handle::new(stream.into(), access, Some(InodeRef::of(file)))?;
+        let inode = InodeRef::of(file);
+        let handle = Handle::new(stream.into(), access, Some(inode), Self::pin()?)?;
         file.start_at(i64::try_from(stream.start())?);
         Ok(handle)
     }

@@ -11,8 +11,10 @@ mod rate;
 mod typed;
 mod write;
 
-use self::error::LatchedError;
-use self::rate::Rate;
+use self::{
+    error::LatchedError,
+    rate::Rate, //
+};
 pub(crate) use self::{
     pages::SpliceWrite,
     rate::{
@@ -27,18 +29,20 @@ use crate::{
         Seat,
         Stream, //
     },
+    stream_file::StreamFile,
     sys::{
         file::{
             FileExt,
             KiocbExt,
             Whence, //
         },
+        inode::InodeRef,
         iov::DestIter,
         poll::{
             Events,
             PollTable, //
         },
-        inode::InodeRef,
+        pseudo_fs::Pinned,
     },
 };
 use kernel::{
@@ -62,22 +66,29 @@ pub(crate) struct Handle {
     error: LatchedError,
     #[pin]
     rate: Rate,
+    /// Goes last: until then there is a mount for the inode that the seat has given up.
+    _pinned: Pinned<StreamFile>,
 }
 
 impl Handle {
     /// Makes a handle on `stream`; `inode` is that of the file if that is a regular one.
+    ///
+    /// The regular files' file system stays mounted as long as any handle lives, so that a mapping
+    /// of the device, which is one of a regular file, need not mount it under `mmap_lock`.
     ///
     /// `ENOMEM` if there is no memory for it.
     pub(crate) fn new(
         stream: Arc<Stream>,
         access: Access,
         inode: Option<InodeRef>,
+        pinned: Pinned<StreamFile>,
     ) -> Result<Pin<KBox<Self>>> {
         KBox::try_pin_init(
             try_pin_init!(Self {
                 rate <- Rate::new(),
                 error: LatchedError::new(),
                 seat: stream.attach(access, inode)?,
+                _pinned: pinned,
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -117,12 +128,21 @@ impl Handle {
         dst: &mut IovIterDest<'_>,
     ) -> Result<usize> {
         let pos = u64::try_from(kiocb.ki_pos())?;
-        let progress = self.stream().read(
+        // A `pread` at this very place looks the same.
+        let there = kiocb.ki_pos() == kiocb.open_file().position();
+        if there {
+            // Before waiting: the writer may be waiting for just that.
+            self.stream().pass(&self.seat, pos, 0);
+        }
+        let progress = self.stream().copy_out(
             &self.seat,
             pos,
             &mut DestIter::new(dst),
             kiocb.is_nonblocking(),
         );
+        if there {
+            self.stream().pass(&self.seat, pos, progress.bytes as u64);
+        }
         let pos = kiocb.ki_pos_mut();
         *pos = pos.saturating_add(i64::try_from(progress.bytes)?);
         progress.into_result()
@@ -146,6 +166,7 @@ impl Handle {
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
         self.stream().polled().register(file, table);
         let pos = u64::try_from(file.position()).unwrap_or(u64::MAX);
+        self.stream().kept(&self.seat, pos);
         let append = file.flags() & O_APPEND != 0;
         let paced = !self.access().write || self.rate.poll(self.stream());
         self.stream()
@@ -165,8 +186,7 @@ impl Handle {
 
     /// Sets the rate limit. Whoever waits for the old one looks again.
     pub(crate) fn set_rate(&self, limit: Limit) {
-        self.rate.set(limit);
-        self.stream().notify_writers();
+        self.stream().change_for_writers(|| self.rate.set(limit));
     }
 
     /// Begins to count what is written anew.

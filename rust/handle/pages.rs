@@ -43,9 +43,9 @@ impl Handle {
     ) -> Result<usize> {
         let nonblocking = nonblocking || file.flags() & O_NONBLOCK != 0;
         let from = u64::try_from(*pos)?;
-        let done = self
-            .stream()
-            .lend(&self.seat, from, pipe, len, nonblocking)?;
+        let there = *pos == file.position();
+        let stream = self.stream();
+        let done = stream.lend(&self.seat, from, there, pipe, len, nonblocking)?;
         *pos = pos.saturating_add(i64::try_from(done)?);
         Ok(done)
     }
@@ -73,19 +73,7 @@ impl Handle {
         match what {
             Allocate::Reserve { keep_size } => writer.reserve(range, keep_size),
             Allocate::Punch => writer.punch(range),
-            Allocate::Zero { .. } => {
-                let before = writer.len();
-                if grows {
-                    writer.set_len(range.end)?;
-                }
-                // What was not there is zeros.
-                let result = writer.punch(range);
-                if result.is_err() && grows {
-                    // Takes away a hole, for which no memory is needed.
-                    writer.set_len(before)?;
-                }
-                result
-            }
+            Allocate::Zero { .. } => writer.zero(range, grows),
         }
     }
 
@@ -98,7 +86,10 @@ impl Handle {
         len: u64,
         file: &File,
     ) -> Result<u64> {
-        let bytes = source.stream().snapshot();
+        let (bytes, drained) = source.stream().snapshot();
+        if from < drained {
+            return Err(ENXIO);
+        }
         let len = match len {
             0 => bytes.len().checked_sub(from).ok_or(EINVAL)?,
             len => len,
@@ -113,7 +104,7 @@ impl Handle {
         }
         let wanted = usize::try_from(len)?;
         let writer = self.stream().lock_for_writing();
-        if writer.allowance(to, wanted)?.bytes < wanted {
+        if writer.allowance(to, wanted, true)?.bytes < wanted {
             return Err(ENOSPC);
         }
         if file.write_limit(i64::try_from(to)?, wanted)? < wanted {
@@ -137,11 +128,21 @@ impl SpliceTarget for SpliceWrite<'_> {
             return false;
         };
         let writer = self.handle.stream().lock_for_writing();
-        let room = writer.allowance(at, PAGE_SIZE).map(|room| room.bytes);
+        let room = writer
+            .allowance(at, PAGE_SIZE, false)
+            .map(|room| room.bytes);
         if room != Ok(PAGE_SIZE) || self.file.write_limit(pos, PAGE_SIZE) != Ok(PAGE_SIZE) {
             return false;
         }
-        writer.adopt(at, page).is_ok()
+        let rate = &self.handle.rate;
+        if rate.grant(PAGE_SIZE, false) != Some(PAGE_SIZE) {
+            return false;
+        }
+        let adopted = writer.adopt(at, page).is_ok();
+        if adopted {
+            rate.spend(PAGE_SIZE);
+        }
+        adopted
     }
 
     fn copy(&mut self, pos: i64, src: &mut IovIterSource<'_>) -> Result<usize> {
@@ -151,6 +152,7 @@ impl SpliceTarget for SpliceWrite<'_> {
             append: false,
             nonblocking: self.file.flags() & O_NONBLOCK != 0,
             nowait: false,
+            whole: false,
             atomic: false,
         };
         self.handle.write_call(&mut call, &mut SourceIter::new(src))

@@ -6,12 +6,10 @@
 //! or is kept by the kernel: a token bucket that fills at so many bytes per second, and holds a
 //! tenth of a second of them.
 //!
-//! The lock in here is taken under all others but those of wait queues.
+//! The lock in here is taken under all others but those of wait queues; whoever waits for tokens
+//! looks for them under the stream's lock, and whoever changes the limit does so under it.
 
-use crate::{
-    stream::Stream,
-    sys::poll::Events, //
-};
+use crate::stream::Stream;
 use kernel::{
     impl_has_hr_timer, new_mutex,
     prelude::*,
@@ -93,9 +91,12 @@ impl State {
             // The time goes on counting: a slow rate takes many times to make a byte.
             return;
         }
+        // The time that the new ones took; what is left over counts the next time.
+        let took = new.saturating_mul(MICROS_PER_SECOND) / self.limit.bytes;
+        let took = i64::try_from(took.min(micros)).unwrap_or(0);
         let new = i64::try_from(new).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_add(new).min(self.burst());
-        self.stamp = Instant::now();
+        self.stamp = self.stamp + Delta::from_micros(took);
     }
 
     /// How long until a write may go on: `None` if it may now.
@@ -174,21 +175,26 @@ impl Rate {
         self.xfer.store(0, Relaxed);
     }
 
-    /// How many of `wanted` bytes may be written now, or how long to wait until some may.
+    /// How long until something may be written: `None` if it may now.
+    pub(super) fn wait(&self) -> Option<Delta> {
+        self.state.lock().wait()
+    }
+
+    /// How many of `wanted` bytes may be written now: `None` if that is to be waited for.
     ///
     /// A write that is not to be divided may have all of them as soon as it may have one.
-    pub(super) fn grant(&self, wanted: usize, whole: bool) -> Result<usize, Delta> {
+    pub(super) fn grant(&self, wanted: usize, whole: bool) -> Option<usize> {
         if !self.paced.load(Relaxed) {
-            return Ok(wanted);
+            return Some(wanted);
         }
         let mut state = self.state.lock();
-        if let Some(wait) = state.wait() {
-            return Err(wait);
+        if state.wait().is_some() {
+            return None;
         }
-        if whole {
-            return Ok(wanted);
+        if whole || !state.limit.kept || state.limit.bytes == 0 {
+            return Some(wanted);
         }
-        Ok(usize::try_from(state.tokens).map_or(0, |tokens| tokens.min(wanted)))
+        Some(usize::try_from(state.tokens).map_or(0, |tokens| tokens.min(wanted)))
     }
 
     /// Counts bytes that were written.
@@ -201,8 +207,8 @@ impl Rate {
         }
     }
 
-    /// Whether a write would not wait for tokens. If it would, those who poll `stream` are woken
-    /// when it no longer would.
+    /// Whether a write would not wait for tokens. If it would, whoever waits for room in `stream`
+    /// is told when it no longer would.
     pub(super) fn poll(&self, stream: &Arc<Stream>) -> bool {
         if !self.paced.load(Relaxed) {
             return true;
@@ -220,7 +226,7 @@ impl Rate {
     }
 }
 
-/// Wakes those who poll a stream after some time.
+/// Tells those who wait for room in a stream, after some time.
 #[pin_data]
 struct Alarm {
     stream: Arc<Stream>,
@@ -241,7 +247,7 @@ impl HrTimerCallback for Alarm {
     type Pointer<'a> = Arc<Self>;
 
     fn run(this: ArcBorrow<'_, Self>, _ctx: HrTimerCallbackContext<'_, Self>) -> HrTimerRestart {
-        this.stream.wake(Events::OUT);
+        this.stream.notify_writers();
         HrTimerRestart::NoRestart
     }
 }

@@ -56,13 +56,15 @@ impl StreamOps<'_> {
         self.file.flags() & O_NONBLOCK != 0
     }
 
-    fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>) -> Result<usize> {
+    /// Writes bytes, or a value, which is `whole` or nothing as far as there is room to wait for.
+    fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, whole: bool) -> Result<usize> {
         let mut call = Call {
             file: self.file,
             pos: i64::try_from(pos).map_err(|_| EFBIG)?,
             append: self.file.flags() & O_APPEND != 0,
             nonblocking: self.nonblocking(),
             nowait: false,
+            whole,
             atomic: false,
         };
         let result = self.handle.write_call(&mut call, src);
@@ -83,7 +85,7 @@ impl Ops for StreamOps<'_> {
     }
 
     fn put_buffer(&mut self, buf: &[u8], pos: u64) -> Result<usize> {
-        with_slice_source(buf, |src| self.write(pos, &mut SourceIter::new(src)))
+        with_slice_source(buf, |src| self.write(pos, &mut SourceIter::new(src), true))
     }
 
     fn get_buffer(&mut self, buf: &mut [u8], pos: u64) -> Result<usize> {
@@ -136,7 +138,7 @@ impl Typed<'_> {
         };
         let pos = self.position();
         let put = with_user_source(address, len, |src| {
-            ops.write(pos, &mut SourceIter::new(src))
+            ops.write(pos, &mut SourceIter::new(src), false)
         });
         let done = *put.as_ref().unwrap_or(&0);
         self.update_position(done as u64);
@@ -188,7 +190,7 @@ impl Handle {
         file: &File,
         call: impl FnOnce(&mut Typed<'_>) -> R,
     ) -> Result<R> {
-        let mut position = PositionGuard::lock(file);
+        let mut position = PositionGuard::lock(file)?;
         let start = u64::try_from(position.get())?;
         let end = Cell::new(None);
         let mut typed = Typed {

@@ -20,7 +20,6 @@ use kernel::{
     },
     iov::IovIterSource,
     prelude::*,
-    time::Delta,
     types::ForeignOwnable, //
 };
 
@@ -35,7 +34,9 @@ pub(super) struct Call<'a> {
     pub(super) nonblocking: bool,
     /// Do not wait for a lock either.
     pub(super) nowait: bool,
-    /// `IO_UNIT`: all or nothing.
+    /// Wait until there is room for all of it.
+    pub(super) whole: bool,
+    /// `IO_UNIT`: all or nothing, whatever happens.
     pub(super) atomic: bool,
 }
 
@@ -44,7 +45,7 @@ enum Stop {
     /// Waiting for readers will bring room.
     Full,
     /// The rate limit will let more through after some time.
-    Paced(Delta),
+    Paced,
     /// Nothing will.
     Failed(Error),
 }
@@ -68,6 +69,7 @@ impl Handle {
             append: kiocb.is_append(),
             nonblocking: kiocb.is_nonblocking(),
             nowait: kiocb.is_nowait(),
+            whole: kiocb.is_atomic(),
             atomic: kiocb.is_atomic(),
         };
         let result = self.write_call(&mut call, &mut SourceIter::new(src));
@@ -95,12 +97,18 @@ impl Handle {
             let waited = match self.write_once(call, src, wanted, &mut done) {
                 Ok(()) => break Ok(()),
                 Err(Stop::Failed(err)) => break Err(err),
-                Err(_) if call.nonblocking => break Err(EAGAIN),
+                Err(stop) if call.nonblocking => {
+                    if let Stop::Paced = stop {
+                        // Whoever waits for an edge is told when there is one.
+                        self.rate.poll(self.stream());
+                    }
+                    break Err(EAGAIN);
+                }
                 Err(Stop::Full) => {
-                    let needed = if call.atomic { wanted as u64 } else { 1 };
+                    let needed = if call.whole { wanted as u64 } else { 1 };
                     self.wait_for_room(call, needed)
                 }
-                Err(Stop::Paced(time)) => self.stream().wait_for_time(time),
+                Err(Stop::Paced) => self.stream().wait_for_time(|| self.rate.wait()),
             };
             if let Err(err) = waited {
                 break Err(err);
@@ -142,7 +150,7 @@ impl Handle {
             call.pos = i64::try_from(writer.len()).map_err(Error::from)?;
         }
         let pos = u64::try_from(call.pos).map_err(Error::from)?;
-        let room = writer.allowance(pos, wanted)?;
+        let room = writer.allowance(pos, wanted, call.whole)?;
         let full = if room.wait { Stop::Full } else { ENOSPC.into() };
         if room.bytes == 0 {
             return Err(full);
@@ -153,12 +161,12 @@ impl Handle {
         } else {
             full
         };
-        let granted = self.rate.grant(allowed, call.atomic).map_err(Stop::Paced)?;
+        let granted = self.rate.grant(allowed, call.whole).ok_or(Stop::Paced)?;
 
+        if call.whole && allowed < wanted {
+            return Err(beyond);
+        }
         let progress = if call.atomic {
-            if allowed < wanted {
-                return Err(beyond);
-            }
             writer.write_atomic(pos, src, wanted)?;
             Progress {
                 bytes: wanted,
@@ -175,7 +183,7 @@ impl Handle {
             .saturating_add(i64::try_from(progress.bytes).map_err(Error::from)?);
         progress.end?;
         if granted < allowed {
-            return Err(Stop::Paced(Delta::ZERO));
+            return Err(Stop::Paced);
         }
         if allowed < wanted {
             return Err(beyond);

@@ -108,13 +108,18 @@ fn no_offset(offset: u64) -> Result {
 }
 
 /// The result of a record of bytes; if they are not all there, tells how many are.
+///
+/// What was told is what a restarted call would begin with, so that call is not restarted.
 fn told(place: &Argument, mut record: qemufile_record, done: usize, end: Result) -> Result {
-    if end.is_err() {
-        record.length = done as u64;
-        // The call fails in any case.
-        let _ = place.put(&record);
+    match end {
+        Ok(()) => return Ok(()),
+        Err(err) if err == ERESTARTSYS && done == 0 => return Err(err),
+        Err(_) => (),
     }
-    end
+    record.length = done as u64;
+    // The call fails in any case.
+    let _ = place.put(&record);
+    end.map_err(|err| if err == ERESTARTSYS { EINTR } else { err })
 }
 
 /// The length of a record of bytes. `EINVAL` if it is more than one call can move.
@@ -156,10 +161,14 @@ fn peek_integer(
     let width = width(&record)?;
     let mut bytes = [0; 8];
     let (_, value) = bytes.split_at_mut_checked(8 - width).ok_or(EINVAL)?;
-    if typed.peek_buffer(value, usize::try_from(offset)?)? < width {
-        // The end is latched; otherwise there may be more the next time.
-        typed.get_error()?;
-        return Err(EAGAIN);
+    let offset = usize::try_from(offset)?;
+    loop {
+        let there = typed.peek_buffer(value, offset)?;
+        if there == width {
+            break;
+        }
+        // Tells why there is no more, or waits until there is.
+        typed.peek_byte(offset.saturating_add(there))?;
     }
     record.value = u64::from_be_bytes(bytes);
     place.put(&record)?;

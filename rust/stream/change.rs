@@ -7,12 +7,15 @@ use super::{
     Properties,
     Stream,
     Writer,
-    PAGE_BYTES, //
+    PAGE_BYTES,
+    SLICE, //
 };
+use crate::sys::sched::fatal_signal_pending;
 use core::ops::Range;
 use kernel::{
     prelude::*,
     sync::{
+        atomic::Relaxed,
         lock::{
             mutex::MutexBackend,
             Guard, //
@@ -71,15 +74,19 @@ impl Stream {
         self.notify_all();
     }
 
-    /// Adds to the stream's properties.
+    /// Adds to the stream's properties, when no change is being made: none that was begun before
+    /// goes on after.
     pub(crate) fn add_properties(&self, add: Properties) {
+        let writer = self.lock_for_writing();
         {
             let mut inner = self.inner.lock();
             inner.properties.append_only |= add.append_only;
             inner.properties.sealed |= add.sealed;
             inner.properties.drain |= add.drain;
+            self.draining.store(inner.properties.drain, Relaxed);
             inner.drain();
         }
+        drop(writer);
         self.notify_all();
     }
 }
@@ -139,31 +146,87 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Makes zeros of a part of the stream, and makes the stream long enough to have it if `grow`.
+    ///
+    /// `EPERM` if the stream is sealed or only appended to; `ENOSPC` beyond the limit; `ENXIO` for a
+    /// part that has been drained; `ENOMEM`. The stream is then as it was.
+    pub(crate) fn zero(&self, range: Range<u64>, grow: bool) -> Result {
+        {
+            let mut inner = self.stream.inner.lock();
+            if inner.properties.append_only {
+                return Err(EPERM);
+            }
+            let end = if grow { range.end } else { inner.buffer.len() };
+            inner.may_reserve(&(range.start..end))?;
+            let before = inner.buffer.clone();
+            let grown = if grow {
+                inner.buffer.set_len(end)
+            } else {
+                Ok(end)
+            };
+            if let Err(err) = grown.and_then(|_| inner.buffer.punch(range.clone())) {
+                inner.buffer = before;
+                return Err(err);
+            }
+            inner.unmap(range, false);
+            inner.publish();
+        }
+        self.stream.notify_readers();
+        Ok(())
+    }
+
     /// Sets memory aside for a part of the stream, and makes the stream at least that long unless
     /// `keep_size`.
     ///
     /// `EPERM` if the stream is sealed; `ENOSPC` beyond the limit; `ENXIO` for a part that has
-    /// been drained; `ENOMEM`. The stream is then as it was.
+    /// been drained; `ENOMEM`; `EINTR` if the task is killed. The stream is then as it was.
     pub(crate) fn reserve(&self, range: Range<u64>, keep_size: bool) -> Result {
+        let before = {
+            let inner = self.stream.inner.lock();
+            inner.may_reserve(&range)?;
+            inner.buffer.clone()
+        };
+        let mut next = range.start;
+        while next < range.end {
+            let len = (range.end - next).min(SLICE as u64);
+            let mut inner = self.stream.inner.lock();
+            let mut reserved = inner.buffer.reserve(next, len);
+            if fatal_signal_pending() {
+                reserved = reserved.and(Err(EINTR));
+            }
+            if let Err(err) = reserved {
+                // Nothing else has changed meanwhile but for what was drained.
+                inner.buffer = before;
+                inner.drain_again();
+                return Err(err);
+            }
+            next += len;
+        }
         {
             let mut inner = self.stream.inner.lock();
-            if inner.properties.sealed {
-                return Err(EPERM);
-            }
-            if range.start < inner.drained {
-                return Err(ENXIO);
-            }
-            if inner.ceiling().is_some_and(|ceiling| range.end > ceiling) {
-                return Err(ENOSPC);
-            }
-            let len = range.end.saturating_sub(range.start);
-            inner.buffer.reserve(range.start, len)?;
             if !keep_size && range.end > inner.buffer.len() {
                 inner.buffer.set_len(range.end)?;
-                inner.publish();
             }
+            inner.publish();
         }
         self.stream.notify_readers();
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Whether the stream may get memory for `range`, and be as long as that: the errors are those
+    /// of [`Writer::reserve`].
+    fn may_reserve(&self, range: &Range<u64>) -> Result {
+        if self.properties.sealed {
+            return Err(EPERM);
+        }
+        if range.start < self.drained {
+            return Err(ENXIO);
+        }
+        match self.ceiling() {
+            Some(ceiling) if range.end > ceiling => Err(ENOSPC),
+            _ => Ok(()),
+        }
     }
 }

@@ -36,13 +36,13 @@ use crate::{
             AsyncQueue,
             Band, //
         },
+        inode::InodeRef,
         page::PAGE_SIZE,
         poll::{
             new_poll_queue,
             Events,
             PollQueue, //
         },
-        inode::InodeRef,
     },
 };
 use core::ops::Range;
@@ -119,6 +119,8 @@ pub(crate) struct Stream {
     writing: Mutex<()>,
     #[pin]
     inner: Mutex<Inner>,
+    /// Whether how far the readers have come is of interest: [`Properties::drain`].
+    draining: Atomic<bool>,
     /// Readers that have read all and wait for more, or for the last writer to go.
     #[pin]
     more: Waiters,
@@ -145,10 +147,36 @@ struct Inner {
     limit: Option<u64>,
     /// What lies before this position has been drained, in bytes.
     drained: u64,
-    /// For each handle that only reads, by its seat, how far it has come, in bytes.
-    passed: KVec<Option<u64>>,
+    /// For each handle that only reads, by its seat, how far it has come.
+    passed: KVec<Option<Passed>>,
     /// The regular file, and how many open files it has, while it has any.
     inode: Option<(InodeRef, usize)>,
+}
+
+/// How far a handle has come, in bytes from the start.
+#[derive(Clone, Copy)]
+struct Passed {
+    /// It has read all before this.
+    read: u64,
+    /// It was lent what is between `read` and this, and may give some of it back: `sendfile(2)`
+    /// does where its target is full. Where the handle is next says what it has kept.
+    lent: u64,
+}
+
+impl Passed {
+    fn at(pos: u64) -> Self {
+        Self {
+            read: pos,
+            lent: pos,
+        }
+    }
+
+    /// Notes that the handle goes on at `pos`, and so has kept what it was lent before.
+    fn keep(&mut self, pos: u64) {
+        if (self.read..=self.lent).contains(&pos) {
+            self.read = pos;
+        }
+    }
 }
 
 impl Inner {
@@ -202,7 +230,7 @@ impl Inner {
         if !self.properties.drain {
             return false;
         }
-        let Some(passed) = self.passed.iter().flatten().min().copied() else {
+        let Some(passed) = self.passed.iter().flatten().map(|it| it.read).min() else {
             return false;
         };
         let passed = passed.min(self.buffer.len());
@@ -218,6 +246,15 @@ impl Inner {
         self.unmap(page(self.drained)..page(passed), false);
         self.drained = passed;
         true
+    }
+}
+
+impl Inner {
+    /// Frees what has been drained once more, after the bytes were put back as they were before.
+    fn drain_again(&mut self) {
+        let end = self.drained - self.drained % PAGE_BYTES;
+        // Should there be no memory for it, the pages stay until the stream goes.
+        let _ = self.buffer.punch(0..end);
     }
 }
 
@@ -247,6 +284,7 @@ impl Stream {
                     },
                     "qemufile::inner"
                 ),
+                draining: Atomic::new(false),
                 more <- Waiters::new(),
                 room <- Waiters::new(),
                 polled <- new_poll_queue!("qemufile::polled"),

@@ -24,18 +24,31 @@ use crate::{
 };
 use kernel::prelude::*;
 
+/// How many references to a folio are enough: far from what its count can hold, and far from what
+/// clones and pipes come to.
+const MAX_REFS: usize = 1 << 28;
+
 impl Stream {
     /// Lends up to `len` bytes from `pos` on to `pipe`, while it has room. Returns how many.
+    ///
+    /// `there` says that `pos` is the handle's own position.
     ///
     /// Waits as [`Stream::read`] does, with the same errors.
     pub(crate) fn lend(
         &self,
         seat: &Seat,
         pos: u64,
+        there: bool,
         pipe: &mut Pipe<'_>,
         len: usize,
         nonblocking: bool,
     ) -> Result<usize> {
+        // Before waiting: the writer may be waiting for just that.
+        if there {
+            self.pass(seat, pos, 0);
+        } else {
+            self.kept(seat, pos);
+        }
         let mut done = 0;
         {
             let Some(inner) = self.wait_for_data(seat.access, pos, nonblocking)? else {
@@ -56,7 +69,7 @@ impl Stream {
                 done += part;
             }
         }
-        self.pass(seat, pos, done as u64);
+        self.lent(seat, pos, done as u64);
         Ok(done)
     }
 
@@ -74,9 +87,11 @@ impl Stream {
         fault.map(inner.buffer.lend(pos).as_ref())
     }
 
-    /// A copy of the stream's bytes, which shares their pages.
-    pub(crate) fn snapshot(&self) -> SizedBuffer {
-        self.inner.lock().buffer.clone()
+    /// A copy of the stream's bytes, which shares their pages, and where those begin that have not
+    /// been drained.
+    pub(crate) fn snapshot(&self) -> (SizedBuffer, u64) {
+        let inner = self.inner.lock();
+        (inner.buffer.clone(), inner.drained)
     }
 }
 
@@ -142,6 +157,10 @@ fn share_pages(
     let mut next = range.start;
     while let Some(pos) = source.next_data(next).filter(|&pos| pos < range.end) {
         if let Some(page) = source.lend(pos) {
+            // The count of a page that is in ever so many places must not overflow.
+            if page.folio().refs() > MAX_REFS {
+                return Err(ENOMEM);
+            }
             buffer.replace_page(to + (pos - range.start), page)?;
         }
         next = pos + PAGE_BYTES;

@@ -5,6 +5,7 @@
 use super::{
     Access,
     Inner,
+    Passed,
     Progress,
     Seat,
     Stream,
@@ -20,27 +21,16 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::lock::{
-        mutex::MutexBackend,
-        Guard, //
+    sync::{
+        atomic::Relaxed,
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
     },
 };
 
 impl Stream {
-    /// Copies bytes from `pos` on to `dst` as [`Stream::copy_out`] does, and notes that the handle
-    /// has read them.
-    pub(crate) fn read(
-        &self,
-        seat: &Seat,
-        pos: u64,
-        dst: &mut DestIter<'_, '_>,
-        nonblocking: bool,
-    ) -> Progress {
-        let progress = self.copy_out(seat, pos, dst, nonblocking);
-        self.pass(seat, pos, progress.bytes as u64);
-        progress
-    }
-
     /// Copies up to `buf.len()` bytes from `pos` on, and returns how many: 0 at the end.
     ///
     /// Waits as [`Stream::copy_out`] does, with the same errors.
@@ -134,31 +124,47 @@ impl Stream {
         }
     }
 
-    /// Notes that a handle has read `bytes` from `pos` on, and drains what can be drained.
-    pub(crate) fn pass(&self, seat: &Seat, pos: u64, bytes: u64) {
-        let Some(index) = seat.index.filter(|_| bytes > 0) else {
+    /// Changes the entry of a handle that only reads, and drains what can be drained.
+    fn note(&self, seat: &Seat, note: impl FnOnce(&mut Passed)) {
+        let Some(index) = seat.index.filter(|_| self.draining.load(Relaxed)) else {
             return;
         };
-        let end = pos.saturating_add(bytes);
         let mut inner = self.inner.lock();
-        match inner.passed.get_mut(index) {
-            // Reading ahead leaves something behind.
-            Some(Some(passed)) if (pos..=end).contains(passed) => *passed = end,
-            _ => return,
+        if let Some(Some(passed)) = inner.passed.get_mut(index) {
+            note(passed);
         }
         self.drain(inner);
     }
 
-    /// Notes that a handle was moved to `pos`.
+    /// Notes that a handle goes on at `pos`, and so has kept what it was lent before.
+    pub(crate) fn kept(&self, seat: &Seat, pos: u64) {
+        self.note(seat, |passed| passed.keep(pos));
+    }
+
+    /// Notes that a handle at `pos` has read, or passed over, `bytes` from there on.
+    pub(crate) fn pass(&self, seat: &Seat, pos: u64, bytes: u64) {
+        self.note(seat, |passed| {
+            *passed = Passed::at(pos.saturating_add(bytes))
+        });
+    }
+
+    /// Notes that a handle was lent `bytes` from `pos` on.
+    pub(super) fn lent(&self, seat: &Seat, pos: u64, bytes: u64) {
+        self.note(seat, |passed| {
+            if passed.read == pos {
+                passed.lent = pos.saturating_add(bytes);
+            }
+        });
+    }
+
+    /// Notes that a handle was moved to `pos`. What it is moved past counts when it reads there,
+    /// as it may only want to know where the end is.
     pub(crate) fn moved(&self, seat: &Seat, pos: u64) {
-        let mut inner = self.inner.lock();
-        let entry = seat.index.and_then(|index| inner.passed.get_mut(index));
-        if let Some(entry) = entry {
-            *entry = Some(pos);
-            self.drain(inner);
-        } else {
-            drop(inner);
-        }
+        self.note(seat, |passed| {
+            if pos < passed.read {
+                *passed = Passed::at(pos);
+            }
+        });
         // What can be done without waiting depends on the position.
         self.wake(Events::IN | Events::OUT);
     }

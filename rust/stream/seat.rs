@@ -2,7 +2,10 @@
 
 //! Who has a stream open, and for what.
 
-use super::Stream;
+use super::{
+    Passed,
+    Stream, //
+};
 use crate::sys::inode::InodeRef;
 use kernel::{
     prelude::*,
@@ -49,8 +52,8 @@ impl Stream {
             let free = passed.iter().position(Option::is_none);
             let index = free.unwrap_or(passed.len());
             match passed.get_mut(index) {
-                Some(entry) => *entry = Some(start),
-                None => passed.push(Some(start), GFP_KERNEL_ACCOUNT)?,
+                Some(entry) => *entry = Some(Passed::at(start)),
+                None => passed.push(Some(Passed::at(start)), GFP_KERNEL_ACCOUNT)?,
             }
             Some(index)
         } else {

@@ -59,16 +59,28 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits for some time, or until something has changed for writers.
+    /// Waits for the time that `left` says, if any, or until something has changed for writers.
     ///
     /// `ERESTARTSYS` when a signal comes.
-    pub(crate) fn wait_for_time(&self, time: Delta) -> Result {
-        let millis = u32::try_from(time.as_millis_ceil()).unwrap_or(u32::MAX);
+    pub(crate) fn wait_for_time(&self, left: impl FnOnce() -> Option<Delta>) -> Result {
         let mut inner = self.inner.lock();
+        let Some(time) = left() else {
+            return Ok(());
+        };
+        let millis = u32::try_from(time.as_millis_ceil()).unwrap_or(u32::MAX);
         if self.room.wait_for(&mut inner, msecs_to_jiffies(millis)) {
             return Err(ERESTARTSYS);
         }
         Ok(())
+    }
+
+    /// Makes a change that writers wait for, such as one of what [`Stream::wait_for_time`] is told.
+    pub(crate) fn change_for_writers(&self, change: impl FnOnce()) {
+        {
+            let _inner = self.inner.lock();
+            change();
+        }
+        self.notify_writers();
     }
 }
 
@@ -92,11 +104,12 @@ impl Writer<'_> {
         self.stream.len()
     }
 
-    /// How much of a write of `wanted` bytes at `pos` the stream has room for.
+    /// How much of a write of `wanted` bytes at `pos` the stream has room for. One that is `whole`
+    /// does not wait for more room than there can be.
     ///
     /// `EPERM` if the stream is sealed, or only appended to and `pos` is before its end; `ENXIO`
     /// if `pos` has been drained.
-    pub(crate) fn allowance(&self, pos: u64, wanted: usize) -> Result<Allowance> {
+    pub(crate) fn allowance(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
         let inner = self.stream.inner.lock();
         let before_end = pos < inner.buffer.len();
         if inner.properties.sealed || (inner.properties.append_only && before_end) {
@@ -109,15 +122,17 @@ impl Writer<'_> {
             .ceiling()
             .map_or(u64::MAX, |ceiling| ceiling.saturating_sub(pos));
         let bytes = usize::try_from(room).map_or(wanted, |room| room.min(wanted));
+        let fits = !whole || inner.limit.is_none_or(|limit| wanted as u64 <= limit);
         Ok(Allowance {
             bytes,
-            wait: bytes < wanted && inner.can_drain(),
+            wait: bytes < wanted && fits && inner.can_drain(),
         })
     }
 
     /// Copies up to `limit` bytes from `src` to the stream, from `pos` on.
     ///
-    /// `EFAULT` if the source cannot be read, `ENOMEM`, `EFBIG`; what went before counts.
+    /// `EFAULT` if the source cannot be read, `ENOMEM`, `EFBIG`, `ENXIO` for what is drained
+    /// meanwhile; what went before counts.
     pub(crate) fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, limit: usize) -> Progress {
         let mut done = 0;
         let end = loop {
@@ -128,10 +143,15 @@ impl Writer<'_> {
             let here = pos.saturating_add(done as u64);
             let (copied, end) = {
                 let mut inner = self.stream.inner.lock();
-                let result = inner.buffer.write_from(here, src.limit(slice));
-                inner.publish();
-                inner.unmap(here..here.saturating_add(slice as u64), false);
-                result
+                if here < inner.drained {
+                    break Err(ENXIO);
+                }
+                let (copied, end) = inner.buffer.write_from(here, src.limit(slice));
+                if copied > 0 {
+                    inner.publish();
+                    inner.unmap(here..here.saturating_add(copied as u64), false);
+                }
+                (copied, end)
             };
             done += copied;
             if copied > 0 {
@@ -166,6 +186,9 @@ impl Writer<'_> {
         loop {
             let err = {
                 let mut inner = self.stream.inner.lock();
+                if pos < inner.drained {
+                    return Err(ENXIO);
+                }
                 let before = inner.buffer.clone();
                 match inner.buffer.write_from(pos, src.limit(len)) {
                     (_, Ok(())) => {

@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
+use super::bindings as helpers;
 use core::cell::UnsafeCell;
 use kernel::{
     bindings,
@@ -39,15 +40,13 @@ impl AsyncQueue {
     }
 
     /// Puts `file` on the list or takes it off, as `->fasync` is told. `ENOMEM`.
-    ///
-    /// The owner of the list must be kept alive by `file`.
     pub(crate) fn set(&self, fd: c_int, file: &File, on: c_int) -> Result {
         // SAFETY: The file and the list are valid.
         let ret = unsafe { bindings::fasync_helper(fd, file.as_ptr(), on, self.0.get()) };
         to_result(ret.min(0))
     }
 
-    /// Sends the signal.
+    /// Sends the signal. May be called from any context.
     pub(crate) fn signal(&self, band: Band) {
         let band = match band {
             Band::In => bindings::POLL_IN,
@@ -55,5 +54,12 @@ impl AsyncQueue {
         };
         // SAFETY: The list is valid, the kernel locks it.
         unsafe { bindings::kill_fasync(self.0.get(), bindings::SIGIO as c_int, band as c_int) };
+    }
+}
+
+impl Drop for AsyncQueue {
+    fn drop(&mut self) {
+        // SAFETY: The list is valid; what is on it is there with a file that is open.
+        unsafe { helpers::qemufile_fasync_clear(self.0.get()) };
     }
 }

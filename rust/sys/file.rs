@@ -140,11 +140,15 @@ pub(crate) struct PositionGuard<'a> {
 
 impl<'a> PositionGuard<'a> {
     /// Waits until no other call uses the file's position.
-    pub(crate) fn lock(file: &'a File) -> Self {
-        // SAFETY: The file is valid, and has a position lock: `FMODE_ATOMIC_POS` is set for every
-        // file of this module when it is opened.
-        unsafe { helpers::qemufile_lock_position(file.as_ptr()) };
-        Self { file }
+    ///
+    /// `ERESTARTSYS` when a signal comes, `EINVAL` for a file whose position has no lock.
+    pub(crate) fn lock(file: &'a File) -> Result<Self> {
+        // SAFETY: The file is valid.
+        match unsafe { helpers::qemufile_lock_position(file.as_ptr()) } {
+            0 => Ok(Self { file }),
+            err if err == EINTR.to_errno() => Err(ERESTARTSYS),
+            err => Err(Error::from_errno(err)),
+        }
     }
 
     /// The position, in bytes.

@@ -86,7 +86,7 @@ unsigned long qemufile_folio_nr_pages(struct folio *folio)
 
 int qemufile_folio_refs(struct folio *folio)
 {
-	return folio_ref_count(folio) - folio_mapcount(folio);
+	return folio_ref_count(folio);
 }
 
 void qemufile_folio_ref_add(struct folio *folio, int n)
@@ -164,6 +164,18 @@ void qemufile_wake_up_poll(wait_queue_head_t *queue, __poll_t events)
 		wake_up_poll(queue, events);
 }
 
+/*
+ * Sees to it that nobody waits on a queue that is about to go. Nobody does who
+ * polls a file that keeps the queue's owner alive, so this costs nothing then.
+ */
+void qemufile_clear_waitqueue(wait_queue_head_t *queue)
+{
+	if (!wq_has_sleeper(queue))
+		return;
+	__wake_up_pollfree(queue);
+	synchronize_rcu();
+}
+
 void qemufile_init_waitqueue_head(wait_queue_head_t *queue, const char *name,
 				  struct lock_class_key *key)
 {
@@ -189,14 +201,24 @@ void qemufile_i_size_write(struct inode *inode, loff_t size)
 	i_size_write(inode, size);
 }
 
-void qemufile_lock_position(struct file *file)
+int qemufile_lock_position(struct file *file)
 {
-	mutex_lock(&file->f_pos_lock);
+	/* Without it, the lock may be something else in a union. */
+	if (!(file->f_mode & FMODE_ATOMIC_POS))
+		return -EINVAL;
+	return mutex_lock_interruptible(&file->f_pos_lock);
 }
 
 void qemufile_unlock_position(struct file *file)
 {
 	mutex_unlock(&file->f_pos_lock);
+}
+
+/* Takes the files off a list that is about to go. */
+void qemufile_fasync_clear(struct fasync_struct **list)
+{
+	while (*list)
+		fasync_helper(-1, (*list)->fa_file, 0, list);
 }
 
 bool qemufile_inode_is_new(struct inode *inode)
@@ -286,40 +308,21 @@ void qemufile_pipe_lend(struct pipe_inode_info *pipe, struct page *page, size_t 
 
 /*
  * A reference to the page in @buf, if the bytes wanted are all of it and go to
- * a whole page of the target, and if it will not change: because it was lent
- * by one of our own streams, or because the pipe gives it away. What is given
- * away must be an ordinary page by itself that nobody else knows, as it may be
- * mapped and lent from then on; fs/fuse/dev.c has the same worries in
- * fuse_check_folio().
+ * a whole page of the target, and if it was lent by a stream of ours: then
+ * nobody will ever write to it.
+ *
+ * A page that the pipe would give away is copied all the same: it was charged
+ * to a memory cgroup until pipe_buf_try_steal(), and modules cannot charge it
+ * again.
  */
-static struct page *take_page(struct pipe_inode_info *pipe, struct pipe_buffer *buf,
-			      struct splice_desc *sd)
+static struct page *take_page(struct pipe_buffer *buf, struct splice_desc *sd)
 {
-	struct folio *folio;
-	bool ours;
-
+	if (buf->ops != &nosteal_pipe_buf_ops || buf->private != (unsigned long)&qemufile_lent)
+		return NULL;
 	if (sd->len != PAGE_SIZE || buf->len != PAGE_SIZE || buf->offset ||
-	    !IS_ALIGNED(sd->pos, PAGE_SIZE))
+	    !IS_ALIGNED(sd->pos, PAGE_SIZE) || is_zero_page(buf->page))
 		return NULL;
-
-	ours = buf->ops == &nosteal_pipe_buf_ops &&
-	       buf->private == (unsigned long)&qemufile_lent;
-	if (ours) {
-		if (is_zero_page(buf->page))
-			return NULL;
-		get_page(buf->page);
-		return buf->page;
-	}
-
-	if (!(sd->flags & SPLICE_F_MOVE) && !(buf->flags & PIPE_BUF_FLAG_GIFT))
-		return NULL;
-	folio = page_folio(buf->page);
-	if (folio_test_large(folio) || folio->mapping || folio_mapped(folio) ||
-	    folio_test_lru(folio) || !pipe_buf_try_steal(pipe, buf))
-		return NULL;
-	/* Locked, and no longer the pipe's to read. */
-	folio_unlock(folio);
-	folio_get(folio);
+	get_page(buf->page);
 	return buf->page;
 }
 
@@ -334,7 +337,7 @@ static int splice_actor_fn(struct pipe_inode_info *pipe, struct pipe_buffer *buf
 			   struct splice_desc *sd)
 {
 	struct splice_target *target = sd->u.data;
-	struct page *page = take_page(pipe, buf, sd);
+	struct page *page = take_page(buf, sd);
 	struct bio_vec bvec;
 	struct iov_iter from;
 
@@ -391,16 +394,20 @@ int qemufile_fault_insert(struct vm_fault *vmf, struct page *page)
 	return err == -EBUSY ? 0 : err;
 }
 
-bool qemufile_vma_make_mixed(struct vm_area_struct *vma, const struct vm_operations_struct *ops)
+/* -EPERM for code, as on any mount that is noexec, -EACCES for what others would see written. */
+int qemufile_vma_make_mixed(struct vm_area_struct *vma, const struct vm_operations_struct *ops)
 {
+	if (vma->vm_flags & VM_EXEC)
+		return -EPERM;
+	vm_flags_clear(vma, VM_MAYEXEC);
 	if (vma->vm_flags & VM_SHARED) {
 		if (vma->vm_flags & VM_WRITE)
-			return false;
+			return -EACCES;
 		vm_flags_clear(vma, VM_MAYWRITE);
 	}
 	vm_flags_set(vma, VM_MIXEDMAP);
 	vma->vm_ops = ops;
-	return true;
+	return 0;
 }
 
 /* All pages that have one of the bytes from @start to before @end. */

@@ -14,6 +14,7 @@ use super::{
 use core::marker::PhantomData;
 use kernel::{
     bindings,
+    error::to_result,
     fs::File,
     prelude::*, //
 };
@@ -39,7 +40,7 @@ impl Fault<'_> {
     pub(crate) fn map(&self, page: Option<&PageRef>) -> Result {
         let page = page.map_or(core::ptr::null_mut(), PageRef::as_ptr);
         // SAFETY: The fault is valid; the mapping takes a reference to the page of its own.
-        kernel::error::to_result(unsafe { helpers::qemufile_fault_insert(self.fault, page) })
+        to_result(unsafe { helpers::qemufile_fault_insert(self.fault, page) })
     }
 }
 
@@ -90,7 +91,7 @@ impl NewMapping<'_> {
 
     /// Makes it a mapping of pages that `operations` find in `file`.
     ///
-    /// `EACCES` for a shared mapping that may be written.
+    /// `EACCES` for a shared mapping that may be written, `EPERM` for one of code.
     ///
     /// # Safety
     ///
@@ -102,9 +103,7 @@ impl NewMapping<'_> {
     ) -> Result {
         // SAFETY: The area is being set up, so all may be set; it takes a reference to the file.
         unsafe {
-            if !helpers::qemufile_vma_make_mixed(self.vma, operations) {
-                return Err(EACCES);
-            }
+            to_result(helpers::qemufile_vma_make_mixed(self.vma, operations))?;
             bindings::vma_set_file(self.vma, file.as_ptr());
         }
         Ok(())

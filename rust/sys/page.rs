@@ -165,11 +165,10 @@ impl Folio<'_> {
         unsafe { helpers::qemufile_folio_nr_pages(self.raw) }
     }
 
-    /// How many references there are, those to all of its pages included, but not those of
-    /// mappings, through which a page can only be read.
+    /// How many references there are, those to all of its pages and those of mappings included.
     ///
     /// References that are not the caller's can go at any time, and come only from whoever can
-    /// reach the page. While a mapping goes, its reference counts for a moment.
+    /// reach the page.
     pub fn refs(&self) -> usize {
         // SAFETY: The folio is valid.
         let refs = unsafe { helpers::qemufile_folio_refs(self.raw) };

@@ -94,9 +94,10 @@ impl PollTable<'_> {
 /// Those who poll a file and wait for a change.
 ///
 /// A waiter's entry is removed no later than when its file is released (`eventpoll_release()` in
-/// `__fput()`, before `->release`), so a queue in an object that every open file keeps alive may
-/// be freed with that object. This is what pipes rely on, too.
-#[pin_data]
+/// `__fput()`, before `->release`), so a queue in an object that every open file keeps alive is
+/// empty when that object goes, as pipes rely on, too. Should it not be, the waiters are told, and
+/// waited for.
+#[pin_data(PinnedDrop)]
 pub(crate) struct PollQueue {
     #[pin]
     head: Opaque<bindings::wait_queue_head>,
@@ -125,10 +126,11 @@ impl PollQueue {
 
     /// Has whoever polls `file` woken by this queue.
     ///
-    /// The owner of the queue must be kept alive by `file`.
+    /// If `file` does not keep the queue's owner alive, that owner waits for an RCU grace period
+    /// when it goes.
     pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
-        // SAFETY: `file` is valid, the table is null or valid by its type's invariant, and the
-        // queue outlives the entry: see the type's documentation.
+        // SAFETY: `file` is valid, the table is null or valid by its type's invariant, and no entry
+        // outlives the queue: see `drop`.
         unsafe { helpers::qemufile_poll_wait(file.as_ptr(), self.head.get(), table.table) };
     }
 
@@ -136,6 +138,15 @@ impl PollQueue {
     pub(crate) fn wake(&self, events: Events) {
         // SAFETY: The queue is initialised.
         unsafe { helpers::qemufile_wake_up_poll(self.head.get(), events.as_raw()) };
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for PollQueue {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The queue is initialised. Afterwards there is no entry, and nobody who still
+        // looks at the queue because there was one.
+        unsafe { helpers::qemufile_clear_waitqueue(self.head.get()) };
     }
 }
 

@@ -3,9 +3,9 @@
 //! A file system that is never mounted anywhere: regular files that exist as open files only.
 //!
 //! memfd, secretmem and dma-buf have one each. Theirs are built in and stay for good; a module's
-//! has to go away. So nothing is mounted while no inode exists (`simple_pin_fs()`, as
-//! `drivers/gpu/drm/drm_drv.c` does it), and while one does, the superblock's reference to the
-//! file system's owner keeps the module.
+//! has to go away. So nothing is mounted while no file is open (`simple_pin_fs()`, as
+//! `drivers/gpu/drm/drm_drv.c` does it), and until the last inode is gone the superblock's reference
+//! to the file system's owner keeps the module.
 //!
 //! C headers: [`include/linux/pseudo_fs.h`](srctree/include/linux/pseudo_fs.h),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
@@ -81,8 +81,11 @@ pub(crate) struct PseudoFs<T: InodeOperations> {
 // `fs_type`.
 unsafe impl<T: InodeOperations> Sync for PseudoFs<T> {}
 
-/// Keeps a [`PseudoFs`] mounted.
-struct Pinned<T: InodeOperations>(&'static PseudoFs<T>);
+/// Keeps a [`PseudoFs`] mounted, for the state of an open file.
+///
+/// It must not be an inode that does so: whoever holds the last reference to an inode may hold none
+/// to the mount, and the mount cannot go while the inode is going.
+pub(crate) struct Pinned<T: InodeOperations>(&'static PseudoFs<T>);
 
 impl<T: InodeOperations> Pinned<T> {
     fn mount(&self) -> *mut bindings::vfsmount {
@@ -115,7 +118,8 @@ impl<T: InodeOperations> PseudoFs<T> {
         }
     }
 
-    fn pin(&'static self) -> Result<Pinned<T>> {
+    /// Mounts the file system unless it is mounted, and keeps it so. `ENOMEM`.
+    pub(crate) fn pin(&'static self) -> Result<Pinned<T>> {
         // SAFETY: All three are static and belong together.
         to_result(unsafe {
             bindings::simple_pin_fs(self.fs_type.get(), self.mount.get(), self.pins.get())
@@ -123,7 +127,7 @@ impl<T: InodeOperations> PseudoFs<T> {
         Ok(Pinned(self))
     }
 
-    /// Opens a file with the given inode number.
+    /// Opens a file with the given inode number, on a file system that is `pinned`.
     ///
     /// If there is no such inode, one is made that owns `data`; otherwise `data` must stand for
     /// what it has. `flags` are those of `open(2)`. `state` makes the open file's own, told the
@@ -132,14 +136,14 @@ impl<T: InodeOperations> PseudoFs<T> {
     /// `ENOMEM`, `ENFILE`, and what `state` returns.
     pub(crate) fn open(
         &'static self,
+        pinned: &Pinned<T>,
         ino: u64,
         data: T::Data,
         name: &'static CStr,
         flags: u32,
         state: impl FnOnce(InodeRef) -> Result<<T::File as FileOperations>::Ptr>,
     ) -> Result<ARef<File>> {
-        let pinned = self.pin()?;
-        let inode = self.inode(&pinned, ino, data)?;
+        let inode = self.inode(pinned, ino, data)?;
         let state = state(inode.clone())?;
         // SAFETY: The inode and the mount are valid, and of one superblock. If this succeeds, the
         // file owns the reference to the inode that is forgotten below.
@@ -189,15 +193,6 @@ impl<T: InodeOperations> PseudoFs<T> {
         // SAFETY: A new inode is locked and ours to fill in until it is unlocked.
         unsafe {
             if helpers::qemufile_inode_is_new(raw) {
-                // Goes with the inode, in `evict_inode`.
-                match self.pin() {
-                    Ok(pinned) => core::mem::forget(pinned),
-                    Err(err) => {
-                        bindings::iget_failed(raw);
-                        core::mem::forget(inode);
-                        return Err(err);
-                    }
-                }
                 helpers::qemufile_init_regular_inode(raw, 0o666);
                 (*raw).i_op = &Self::INODE;
                 (*raw).__bindgen_anon_3.i_fop = Vtable::<T::File>::build();
@@ -235,7 +230,7 @@ impl<T: InodeOperations> PseudoFs<T> {
 
     /// Makes `mapping` one of the pages of `file`.
     ///
-    /// `EACCES` for a shared mapping that may be written, `ENXIO` if the file is not one of this
+    /// `EACCES` for a shared mapping that may be written, `EPERM` for one of code, `ENXIO` if the file is not one of this
     /// file system.
     pub(crate) fn map(&'static self, mapping: &NewMapping<'_>, file: &File) -> Result {
         self.inode_of(file)?;
@@ -281,29 +276,14 @@ impl<T: InodeOperations> PseudoFs<T> {
     ///
     /// `inode` must be an inode of this file system that nobody refers to any more.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
-        // SAFETY: By the caller's promise. Our inodes own `i_private` and a pin of the file
-        // system; the root directory has neither, nor has an inode that could not be set up.
+        // SAFETY: By the caller's promise. Our inodes own `i_private`; the root directory has none.
         unsafe {
             bindings::truncate_inode_pages_final(&mut (*inode).i_data);
             bindings::clear_inode(inode);
             if !(*inode).i_private.is_null() {
                 drop(T::Data::from_foreign((*inode).i_private));
-                let fs_type = (*(*inode).i_sb).s_type;
-                Self::unpin(fs_type);
             }
         }
-    }
-
-    /// # Safety
-    ///
-    /// `fs_type` must be the type of a static `PseudoFs<T>` that the caller has a pin of.
-    unsafe fn unpin(fs_type: *mut bindings::file_system_type) {
-        let fs = fs_type
-            .cast::<u8>()
-            .wrapping_sub(core::mem::offset_of!(Self, fs_type))
-            .cast::<Self>();
-        // SAFETY: `Opaque` is transparent, so this is the static that the type is a field of.
-        drop(Pinned(unsafe { &*fs }));
     }
 
     /// # Safety

@@ -22,7 +22,7 @@
 /* Properties of a stream: each can be set, and not cleared. */
 #define QEMUFILE_STREAM_APPEND	(1U << 0)	/* writes at the end only */
 #define QEMUFILE_STREAM_SEALED	(1U << 1)	/* no more writes */
-#define QEMUFILE_STREAM_DRAIN	(1U << 2)	/* what all readers have passed is freed */
+#define QEMUFILE_STREAM_DRAIN	(1U << 2)	/* what all that only read have passed is freed */
 
 /**
  * struct qemufile_info - what there is to know of a handle and its stream
@@ -145,7 +145,8 @@ struct qemufile_record {
  * struct qemufile_vector - typed values, in order
  * @records: address of an array of struct qemufile_record
  * @count: its length, QEMUFILE_MAX_RECORDS at the most (E2BIG)
- * @done: out: records that were done whole, also where an error is returned
+ * @done: out: records that were done whole, also where an error of a record is
+ *        returned
  * @offset: PEEK: bytes from the position to where the first value starts; else 0
  * @flags: 0
  * @reserved: 0
