@@ -22,6 +22,5 @@ done
 # The machine's seconds may be longer than ours, and both parts take a while to end.
 # shellcheck disable=SC2016
 "$TOP/scripts/vm.sh" --kernel debug --timeout $((2 * seconds + 600)) -- \
-	sh -euc '"$1/selftests-soak/storm" "$2"
-		"$0" "$2" "$1/selftests-native"' \
+	sh -euc '"$1/selftests-soak/storm" "$2"; sh "$0" "$2" "$1/selftests-native"' \
 	"$TOP/selftests/soak.sh" "$TOP/build" $(((seconds + 1) / 2))
