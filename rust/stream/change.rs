@@ -15,7 +15,6 @@ use core::ops::Range;
 use kernel::{
     prelude::*,
     sync::{
-        atomic::Relaxed,
         lock::{
             mutex::MutexBackend,
             Guard, //
@@ -83,7 +82,6 @@ impl Stream {
             inner.properties.append_only |= add.append_only;
             inner.properties.sealed |= add.sealed;
             inner.properties.drain |= add.drain;
-            self.draining.store(inner.properties.drain, Relaxed);
             inner.drain();
         }
         drop(writer);

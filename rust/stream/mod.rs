@@ -119,8 +119,6 @@ pub(crate) struct Stream {
     writing: Mutex<()>,
     #[pin]
     inner: Mutex<Inner>,
-    /// Whether how far the readers have come is of interest: [`Properties::drain`].
-    draining: Atomic<bool>,
     /// Readers that have read all and wait for more, or for the last writer to go.
     #[pin]
     more: Waiters,
@@ -284,7 +282,6 @@ impl Stream {
                     },
                     "qemufile::inner"
                 ),
-                draining: Atomic::new(false),
                 more <- Waiters::new(),
                 room <- Waiters::new(),
                 polled <- new_poll_queue!("qemufile::polled"),

@@ -21,12 +21,9 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        lock::{
-            mutex::MutexBackend,
-            Guard, //
-        },
+    sync::lock::{
+        mutex::MutexBackend,
+        Guard, //
     },
 };
 
@@ -126,7 +123,7 @@ impl Stream {
 
     /// Changes the entry of a handle that only reads, and drains what can be drained.
     fn note(&self, seat: &Seat, note: impl FnOnce(&mut Passed)) {
-        let Some(index) = seat.index.filter(|_| self.draining.load(Relaxed)) else {
+        let Some(index) = seat.index else {
             return;
         };
         let mut inner = self.inner.lock();

@@ -31,6 +31,10 @@ static const fmode_t QEMUFILE_FMODE_NOWAIT __maybe_unused = FMODE_NOWAIT;
 static const fmode_t QEMUFILE_FMODE_CAN_ODIRECT __maybe_unused = FMODE_CAN_ODIRECT;
 static const fmode_t QEMUFILE_FMODE_CAN_ATOMIC_WRITE __maybe_unused = FMODE_CAN_ATOMIC_WRITE;
 
+/* No read or write waits that was told not to: io_uring need not send it to a worker. */
+static const fop_flags_t QEMUFILE_FOP_FLAGS __maybe_unused =
+	FOP_BUFFER_RASYNC | FOP_BUFFER_WASYNC;
+
 /* include/linux/fs.h: what one read or write asks for. */
 static const int QEMUFILE_IOCB_APPEND __maybe_unused = (__force int)IOCB_APPEND;
 static const int QEMUFILE_IOCB_NOWAIT __maybe_unused = (__force int)IOCB_NOWAIT;

@@ -370,6 +370,7 @@ impl<T: FileOperations> Vtable<T> {
     }
 
     const TABLE: bindings::file_operations = bindings::file_operations {
+        fop_flags: helpers::QEMUFILE_FOP_FLAGS,
         owner: this_module::<T::OwnerModule>().as_ptr(),
         open: Some(Self::open),
         release: Some(Self::release),
