@@ -62,7 +62,7 @@ vm: modules
 help:
 	@echo 'make [modules]        build qemufile.ko for the kernel of the set-up: build/$$KERNEL/qemufile.ko'
 	@echo 'make demo             park the state of a running QEMU in /dev/qemufile, and bring it back'
-	@echo 'make check            all tests; PARTS="format selftests-stock ..." for some of them'
+	@echo 'make check            all tests; PARTS="source selftests-stock ..." for some of them'
 	@echo 'make kunit            the KUnit suites, on the debug kernel'
 	@echo 'make soak [SECONDS=600]  races and random calls for long, on the debug kernel'
 	@echo 'make coverage         which lines of SizedBuffer and QemuFile the tests on the host reach'

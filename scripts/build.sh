@@ -26,6 +26,8 @@ as_root "${args[@]}"
 load_kernel_env
 mkdir -p "$out"
 give_back "$TOP/build"
+exec 6>"$out.lock"	# kbuild cannot share a directory
+flock 6
 
 compiler=(CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc)
 [ "$kernel" = stock ] || compiler=(LLVM=-19)

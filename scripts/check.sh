@@ -4,32 +4,44 @@
 # All tests. Each file of check.d/ is a part: it is sourced in a shell of its
 # own and says, with the functions below, what passed and what did not. A part
 # that ends in any other way, or says nothing, has failed. The last line is
-# "N passed, N failed" over all parts.
+# "N passed, N failed" over all parts, and what was skipped.
 #
 # Usage: check.sh [PART]...     (default: all of them; check.sh --list names them)
+#   JOBS=N: how many parts at once (default 2, on one processor 1). A part with
+#   a line "# Alone: ..." runs by itself, one with "# Needs: debug" on both kernels.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-parts=("$@")
 export out=$TOP/build/check
+parts=("$@")
 mapfile -t all < <(cd "$TOP/scripts/check.d" && printf '%s\n' [0-9]* | sed 's/^[0-9]*-//')
 case ${1:-} in
 --list) printf '%s\n' "${all[@]}"; exit 0 ;;
 '') parts=("${all[@]}") ;;
 esac
+file_of() { echo "$TOP/scripts/check.d"/[0-9]*"-$1"; }
+kernels=(stock)
+for part in "${parts[@]}"; do
+	[ -e "$(file_of "$part")" ] || die "no part '$part': see check.sh --list"
+	! grep -q '^# Needs: debug' "$(file_of "$part")" || kernels=(stock debug)
+done
+jobs=${JOBS:-$(($(nproc) > 1 ? 2 : 1))}
 
-"$TOP/scripts/setup.sh" stock debug
+"$TOP/scripts/setup.sh" "${kernels[@]}"
 as_root "$@"
-
 mkdir -p "$TOP/build"
 exec 7>"$TOP/build/check.lock"
-flock --nonblock 7 || { say "check: another one is running here; waiting for it"; flock 7; }
+flock --nonblock 7 || {
+	say "check: another one is running here; waiting for it"
+	ticker 7>&- &
+	TICKER=$!
+	trap stop_ticker EXIT
+	flock 7
+	stop_ticker
+}
 rm -rf "$out"
 mkdir -p "$out"
-trap 'stop_ticker; give_back "$TOP/build"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 # ---- for the parts
 
@@ -49,47 +61,83 @@ test_that() {
 }
 # count_results COMMAND...: COMMAND's output is lines for result, tab between.
 count_results() { "$@" >>"$RESULTS"; }
-
 # shellcheck source=scripts/check.d/lib.sh
 . "$TOP/scripts/check.d/lib.sh"
 
 # ---- run them
 
 passed=0 failed=0 skipped=0
-for part in "${parts[@]}"; do
-	file=$(cd "$TOP/scripts/check.d" && echo [0-9]*"-$part")
-	[ -e "$TOP/scripts/check.d/$file" ] || die "no part '$part': see check.sh --list"
-	RESULTS=$out/$part.results
-	log=$out/$part.log
-	start=$SECONDS
-	: >"$RESULTS"
+declare -A running=()	# process: part
+start=$SECONDS
+
+# Each part is a process group, so that it can be ended with all that it runs.
+begin() {
+	local part=$1
 	say "check: $part"
-	ticker 7>&- &
-	TICKER=$!
-	status=0
-	# shellcheck source=/dev/null
-	( trap - EXIT; . "$TOP/scripts/check.d/$file" ) >"$log" 2>&1 || status=$?
-	stop_ticker
-	count() { grep -c "^$1	" "$RESULTS" || true; }
+	: >"$out/$part.results"
+	echo "$SECONDS" >"$out/$part.running"
+	set -m
+	(
+		trap - EXIT INT TERM
+		RESULTS=$out/$part.results
+		# shellcheck source=/dev/null
+		. "$(file_of "$part")"
+	) >"$out/$part.log" 2>&1 7>&- </dev/null &
+	set +m
+	running[$!]=$part
+}
+
+# Waits for one part, and reports it.
+finish_one() {
+	local pid part ok bad skip status=0 since
+	wait -n -p pid "${!running[@]}" || status=$?
+	part=${running[$pid]}
+	unset "running[$pid]"
+	since=$(cat "$out/$part.running")
+	rm "$out/$part.running"
+	count() { grep -c "^$1	" "$out/$part.results" || true; }
 	ok=$(count ok) bad=$(count 'not ok') skip=$(count skip)
 	if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
-		printf 'not ok\t%s\n' "the part itself (status $status)" >>"$RESULTS"
+		printf 'not ok\t%s\n' "the part itself (status $status)" >>"$out/$part.results"
 		bad=1
 	elif [ $((ok + bad)) -eq 0 ]; then
-		printf 'not ok\t%s\n' "the part ran no test" >>"$RESULTS"
+		printf 'not ok\t%s\n' "the part ran no test" >>"$out/$part.results"
 		bad=1
 	fi
 	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 	if [ "$bad" -gt 0 ]; then
-		sed -n 's/^not ok\t/    FAILED: /p' "$RESULTS"
+		sed -n 's/^not ok\t/    FAILED: /p' "$out/$part.results"
 		say "    ---- the end of build/check/$part.log:"
-		tail -n 60 "$log" | sed 's/^/    /'
+		tail -n 60 "$out/$part.log" | sed 's/^/    /'
 	fi
-	say "check: $part: $ok passed, $bad failed, $skip skipped, $((SECONDS - start)) s"
+	say "check: $part: $ok passed, $bad failed, $skip skipped, $((SECONDS - since)) s"
+}
+
+end_all() {
+	local pid
+	stop_ticker
+	for pid in "${!running[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+	give_back "$TOP/build"
+}
+trap end_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+ticker 7>&- &
+TICKER=$!
+for part in "${parts[@]}"; do
+	alone=0
+	! grep -q '^# Alone:' "$(file_of "$part")" || alone=1
+	while [ ${#running[@]} -ge $((alone ? 1 : jobs)) ]; do finish_one; done
+	begin "$part"
+	[ "$alone" -eq 0 ] || finish_one
 done
+while [ ${#running[@]} -gt 0 ]; do finish_one; done
+stop_ticker
 
 [ "$skipped" -eq 0 ] || for part in "${parts[@]}"; do
 	sed -n "s/^skip\t/skipped: $part: /p" "$out/$part.results"
 done
+say "check: finished in $((SECONDS - start)) s"
 say "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
 [ "$failed" -eq 0 ]
