@@ -395,7 +395,7 @@ TEST_F(splice, into_a_stream_moves_the_position_and_the_end)
 	EXPECT_EQ(100, right_at(self->fd, 10, 100, 1));
 }
 
-/* Memory that the caller gives away: whole pages become the stream's. */
+/* Memory that the caller gives away: the stream has the bytes, whatever becomes of the pages. */
 TEST_F(splice, gifts_are_taken)
 {
 	for (int round = 0; round < 20; round++) {
