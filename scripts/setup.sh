@@ -159,6 +159,7 @@ for kernel; do
 done
 ! warm "${phases[@]}" || exit 0
 
+mkdir -p "$CACHE"	# as the caller, whose ~/.cache it may be the first in
 as_root "$@"
 mkdir -p "$CACHE"/{stamps,log,run,cargo,kernel}
 give_back "$CACHE/cargo"
