@@ -51,8 +51,16 @@ impl Stream {
         }
         let mut done = 0;
         {
-            let Some(inner) = self.wait_for_data(seat.access, pos, nonblocking)? else {
-                return Ok(0);
+            let inner = loop {
+                match self.wait_for_data(seat.access, pos, true) {
+                    // Whoever is to write what is waited for may have to read from the pipe first.
+                    Err(err) if err == EAGAIN && !nonblocking => {
+                        pipe.unlocked(|| self.wait_for_data(seat.access, pos, false).map(drop))?;
+                        pipe.wait_for_room()?;
+                    }
+                    Ok(Some(inner)) => break inner,
+                    other => return other.map(|_| 0),
+                }
             };
             while done < len && !pipe.is_full() {
                 let here = pos.saturating_add(done as u64);

@@ -286,6 +286,30 @@ bool qemufile_pipe_is_full(struct pipe_inode_info *pipe)
 	return pipe_is_full(pipe);
 }
 
+void qemufile_pipe_lock(struct pipe_inode_info *pipe)
+{
+	pipe_lock(pipe);
+}
+
+void qemufile_pipe_unlock(struct pipe_inode_info *pipe)
+{
+	pipe_unlock(pipe);
+}
+
+/* What pipe_wait_writable() in fs/pipe.c does for those who are built in. */
+int qemufile_pipe_wait_writable(struct pipe_inode_info *pipe)
+{
+	int err = 0;
+
+	while (!err && pipe_is_full(pipe) && pipe->readers) {
+		pipe_unlock(pipe);
+		err = wait_event_interruptible(pipe->wr_wait,
+					       !pipe_is_full(pipe) || !READ_ONCE(pipe->readers));
+		pipe_lock(pipe);
+	}
+	return err;
+}
+
 /* Marks a pipe buffer whose page nobody will ever write to, as all that we lend. */
 static const char qemufile_lent;
 

@@ -22,7 +22,10 @@ use core::{
 };
 use kernel::{
     bindings,
-    error::from_result,
+    error::{
+        from_result,
+        to_result, //
+    },
     ffi::c_void,
     iov::IovIterSource,
     prelude::*, //
@@ -54,6 +57,25 @@ impl Pipe<'_> {
     pub(crate) fn is_full(&self) -> bool {
         // SAFETY: The pipe is valid and locked.
         unsafe { helpers::qemufile_pipe_is_full(self.pipe.as_ptr()) }
+    }
+
+    /// Calls `f` without the lock, so that others can read from the pipe while `f` waits.
+    ///
+    /// `->splice_read` may do so: its callers look at the pipe before and after, not across it.
+    pub(crate) fn unlocked<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: The pipe is valid and locked, and is again when this returns. One that has no
+        // file, as `sendfile(2)` uses, has no lock, and both calls do nothing.
+        unsafe { helpers::qemufile_pipe_unlock(self.pipe.as_ptr()) };
+        let result = f();
+        // SAFETY: As above.
+        unsafe { helpers::qemufile_pipe_lock(self.pipe.as_ptr()) };
+        result
+    }
+
+    /// Waits until there is a slot, or nobody who could read. `ERESTARTSYS` when a signal comes.
+    pub(crate) fn wait_for_room(&mut self) -> Result {
+        // SAFETY: The pipe is valid and locked, and is again when this returns.
+        to_result(unsafe { helpers::qemufile_pipe_wait_writable(self.pipe.as_ptr()) })
     }
 
     /// Lends out `len` bytes of a page, or of zeros if there is none, from `offset` on.
