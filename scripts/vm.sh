@@ -68,12 +68,15 @@ ko=$TOP/build/$kernel/qemufile.ko
 	fail "there is no $ko: run make KERNEL=$kernel"
 
 # A run that was killed outright could not remove its directory: do it now.
+exec 9>"$CACHE/run/lock"
+flock 9
 for old in "$CACHE"/run/*.vm; do
 	[ ! -d "$old" ] || ! flock -n "$old" true || rm -rf "$old"
 done
 run=$(mktemp -d "$CACHE/run/XXXXXX.vm")
 exec 8<"$run"
 flock 8
+exec 9>&-
 trap 'rm -rf "$run"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
