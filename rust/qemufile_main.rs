@@ -12,7 +12,7 @@
 //! - [`stream`]: blocking, waking, who is live;
 //! - [`qemu_file`]: typed values over whatever takes and gives bytes;
 //! - [`sized_buffer`]: the bytes;
-//! - [`sys`]: what the `kernel` crate lacks, and all the `unsafe` there is.
+//! - [`sys`]: what the `kernel` crate lacks, and all that the compiler has to take our word for.
 
 #[forbid(unsafe_code)]
 mod device;
