@@ -23,7 +23,7 @@ run_selftests() {
 	# Of the programs that failed, what they said; of the others, nothing.
 	awk '/^@begin/ { text = "" } { text = text $0 "\n" } /^not ok|^@end .* [^04]$/ { bad = 1 }
 	     /^@end/ { if (bad) printf "%s", text; bad = 0 }' "$out/selftests-$kernel.tap" |
-		grep -v '^ok \|^#            OK\|^#  RUN '
+		sed '/^ok /d; /^#            OK/d; /^#  RUN /d'
 	return "$status"
 }
 
