@@ -24,8 +24,7 @@ out=${out:-$TOP/build/$kernel}
 "$TOP/scripts/setup.sh" "$kernel"
 as_root "${args[@]}"
 load_kernel_env
-mkdir -p "$out"
-give_back "$TOP/build"
+make_dirs "$TOP/build" "$out"
 exec 6>"$out.lock"	# kbuild cannot share a directory
 flock 6
 

@@ -4,11 +4,12 @@
 # All tests. Each file of check.d/ is a part: it is sourced in a shell of its
 # own and says, with the functions below, what passed and what did not. A part
 # that ends in any other way, or says nothing, has failed. The last line is
-# "N passed, N failed" over all parts, and what was skipped.
+# "N passed, N failed" over all parts.
 #
 # Usage: check.sh [PART]...     (default: all of them; check.sh --list names them)
-#   JOBS=N: how many parts at once (default 2, on one processor 1). A part with
-#   a line "# Alone: ..." runs by itself, one with "# Needs: debug" on both kernels.
+#   JOBS=N: how many parts at once (default 2, on one processor 1), the long ones
+#   first. None begins before a part with a line "# First: ..." is finished; one
+#   with "# Needs: debug" takes both kernels.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -30,7 +31,7 @@ jobs=${JOBS:-$(($(nproc) > 1 ? 2 : 1))}
 
 "$TOP/scripts/setup.sh" "${kernels[@]}"
 as_root "$@"
-mkdir -p "$TOP/build"
+make_dirs "$TOP/build"
 exec 7>"$TOP/build/check.lock"
 flock --nonblock 7 || {
 	say "check: another one is running here; waiting for it"
@@ -117,7 +118,7 @@ end_all() {
 	local pid
 	stop_ticker
 	for pid in "${!running[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
-	give_back "$TOP/build"
+	give_back "$TOP/build" || true
 }
 trap end_all EXIT
 trap 'exit 130' INT
@@ -126,11 +127,10 @@ trap 'exit 143' TERM
 ticker 7>&- &
 TICKER=$!
 for part in "${parts[@]}"; do
-	alone=0
-	! grep -q '^# Alone:' "$(file_of "$part")" || alone=1
-	while [ ${#running[@]} -ge $((alone ? 1 : jobs)) ]; do finish_one; done
+	while [ ${#running[@]} -ge "$jobs" ]; do finish_one; done
 	begin "$part"
-	[ "$alone" -eq 0 ] || finish_one
+	! grep -q '^# First:' "$(file_of "$part")" ||
+		while [ -e "$out/$part.running" ]; do finish_one; done
 done
 while [ ${#running[@]} -gt 0 ]; do finish_one; done
 stop_ticker
@@ -138,6 +138,6 @@ stop_ticker
 [ "$skipped" -eq 0 ] || for part in "${parts[@]}"; do
 	sed -n "s/^skip\t/skipped: $part: /p" "$out/$part.results"
 done
-say "check: finished in $((SECONDS - start)) s"
-say "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
+say "check: finished in $((SECONDS - start)) s, $skipped skipped"
+say "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -13,8 +13,7 @@
 as_root "$@"
 start=$SECONDS
 out=$TOP/build/demo
-mkdir -p "$out"
-give_back "$TOP/build"
+make_dirs "$TOP/build" "$out"
 # shellcheck disable=SC2016
 in_root --user -- sh -euc 'cd "$1"
 	gcc -m32 -c -o counter.o "$0"

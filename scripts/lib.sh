@@ -44,6 +44,10 @@ give_back() {
 	[ "$CALLER_UID" -eq 0 ] || chown -hR "$CALLER_UID:$CALLER_GID" "$@"
 }
 
+# The caller's directories, made if need be; what is in them is left alone, as
+# others may be at work there.
+make_dirs() { install -d -o "$CALLER_UID" -g "$CALLER_GID" "$@"; }
+
 # Prints the seconds elapsed, so that no step is silent for 10 s; until TERM.
 ticker() {
 	local start=$SECONDS nap=

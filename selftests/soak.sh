@@ -12,7 +12,8 @@ export QEMUFILE_RACE_MS=${QEMUFILE_RACE_MS:-8000}
 round=0
 while [ "$(date +%s)" -lt "$end" ]; do
 	round=$((round + 1))
-	for name in race fault atomic mmap splice poll block ioctl_clone handle fasync fdinfo; do
+	for name in race fault atomic mmap splice poll block ioctl_clone handle fasync fdinfo \
+		ioctl_rate; do
 		[ "$(date +%s)" -lt "$end" ] || break
 		echo "# round $round: $name"
 		"$2/${name}_test" >/tmp/soak.log 2>&1 || {
