@@ -236,6 +236,57 @@ TEST_F(rate, another_limit_ends_the_wait)
 	EXPECT_GT(10000, now_ms() - start);
 }
 
+struct paced_writer {
+	int fd;
+	atomic_int round;	/* -1 is the end */
+	atomic_int done;
+};
+
+/* The first write of a round leaves so little to the second that it would wait for an hour. */
+static void *write_two_pages_a_round(void *arg)
+{
+	struct iovec page = { .iov_base = fresh_memory(PAGE), .iov_len = PAGE };
+	struct paced_writer *writer = arg;
+	int round = 1, now;
+
+	pin_to(1);
+	for (;; round++) {
+		while ((now = atomic_load(&writer->round)) < round)
+			if (now < 0)
+				return NULL;
+		if (pwritev2(writer->fd, &page, 1, 0, RWF_ATOMIC) == PAGE &&
+		    pwritev2(writer->fd, &page, 1, 0, 0) == PAGE)
+			atomic_store(&writer->done, round);
+	}
+}
+
+/* Also when it comes just as the writer goes to sleep. */
+TEST_F(rate, another_limit_ends_the_wait_whenever_it_comes)
+{
+	struct paced_writer writer = { .fd = self->fd };
+	long long end = now_ms() + RACE_MS, waited;
+	unsigned int seed = 1;
+	pthread_t thread;
+	int round = 0;
+
+	pin_to(0);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_two_pages_a_round, &writer));
+	while (now_ms() < end) {
+		ASSERT_EQ(0, set_rate(self->fd, 1, QEMUFILE_RATE_KEEP));
+		atomic_store(&writer.round, ++round);
+		for (int i = draw(&seed, 30000); i > 0; i--)
+			__asm__ volatile("");
+		ASSERT_EQ(0, set_rate(self->fd, 0, 0));
+		waited = now_ms() + 5000;
+		while (atomic_load(&writer.done) < round) {
+			ASSERT_GT(waited, now_ms()) TH_LOG("asleep in round %d", round);
+		}
+	}
+	EXPECT_LT(5, round);
+	atomic_store(&writer.round, -1);
+	pthread_join(thread, NULL);
+}
+
 TEST_F(rate, an_atomic_write_goes_whole)
 {
 	struct iovec iov = { .iov_base = fresh_memory(CHUNK), .iov_len = CHUNK };

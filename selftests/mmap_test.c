@@ -4,6 +4,7 @@
  * A shared mapping for writing is EACCES: the pages of a stream are lent and
  * shared with clones, and a write has to be seen to copy them.
  */
+#include <linux/fs.h>
 #include <setjmp.h>
 #include <sys/sendfile.h>
 
@@ -634,6 +635,66 @@ TEST_F(mmap, races_with_everything_that_changes_the_stream)
 		pthread_join(threads[i], NULL);
 		EXPECT_LT(0, mappers[i].rounds);
 	}
+}
+
+/* Two streams that share a page; one is mapped, and loses it while the other is written. */
+struct sharers {
+	int written;
+	const volatile char *seen;	/* of the other */
+	atomic_int round;
+	atomic_int done;
+	atomic_int leaks;
+};
+
+static void *write_what_was_shared(void *arg)
+{
+	struct sharers *sharers = arg;
+
+	pin_to(1);
+	for (int round = 1;; round++) {
+		while (atomic_load(&sharers->round) < round)
+			;
+		if (atomic_load(&sharers->round) == INT_MAX)
+			return NULL;
+		pwrite(sharers->written, "w", 1, 0);
+		if (*sharers->seen == 'w')
+			atomic_fetch_add(&sharers->leaks, 1);
+		atomic_store(&sharers->done, round);
+	}
+}
+
+TEST_F(mmap, never_shows_another_streams_write)
+{
+	struct file_clone_range range = { .src_length = PAGE };
+	struct qemufile_range first = { .start = 0, .length = PAGE };
+	struct sharers sharers = {};
+	long long end = now_ms() + RACE_MS;
+	int other = open_file(O_RDWR), rounds = 0;
+	pthread_t thread;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(PAGE, put_at(other, 0, PAGE, 1));
+	range.src_fd = sharers.written = open_handle(self->fd, O_RDWR);
+	ASSERT_LE(0, sharers.written);
+	sharers.seen = map(other, PAGE, PROT_READ, MAP_SHARED, 0);
+	ASSERT_NE(NULL, sharers.seen);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_what_was_shared, &sharers));
+	pin_to(0);
+	while (now_ms() < end) {
+		ASSERT_EQ(PAGE, put_at(sharers.written, 0, PAGE, 1));
+		ASSERT_EQ(0, ioctl(other, FICLONERANGE, &range)) TH_LOG("%m");
+		ASSERT_EQ((char)byte_at(0, 1), *sharers.seen);
+		atomic_store(&sharers.round, ++rounds);
+		ASSERT_EQ(0, ioctl(other, QEMUFILE_IOC_PUNCH, &first));
+		while (atomic_load(&sharers.done) < rounds)
+			;
+	}
+	atomic_store(&sharers.round, INT_MAX);
+	pthread_join(thread, NULL);
+	EXPECT_LT(5, rounds);
+	EXPECT_EQ(0, sharers.leaks) TH_LOG("in %d rounds", rounds);
+	close(sharers.written);
+	close(other);
 }
 
 TEST_HARNESS_MAIN

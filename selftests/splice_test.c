@@ -395,8 +395,58 @@ TEST_F(splice, into_a_stream_moves_the_position_and_the_end)
 	EXPECT_EQ(100, right_at(self->fd, 10, 100, 1));
 }
 
+/*
+ * Whole pages out of a pipe are the stream's own: not the pipe's to fill again, not of one that
+ * tee() filled, and not of who wrote them.
+ */
+TEST_F(splice, what_came_from_a_pipe_is_the_streams_alone)
+{
+	char *memory = fresh_memory(CHUNK);
+	int second[2];
+
+	ASSERT_EQ(0, pipe2(second, O_CLOEXEC));
+	for (int is_doubled = 0; is_doubled <= 1; is_doubled++) {
+		loff_t pos = 0;
+
+		ASSERT_EQ(CHUNK, write(self->in, fill(memory, CHUNK, 0, 1), CHUNK));
+		if (is_doubled) {
+			ASSERT_EQ(CHUNK, tee(self->out, second[1], CHUNK, 0));
+		}
+		fill(memory, CHUNK, 0, 2);
+		while (pos < CHUNK) {
+			ASSERT_LT(0, splice(self->out, NULL, self->fd, &pos, CHUNK - pos, 0));
+		}
+		/* The pipe uses the pages again that nobody took. */
+		ASSERT_EQ(CHUNK, write(self->in, memory, CHUNK));
+		EXPECT_EQ(CHUNK, right_at(self->fd, 0, CHUNK, 1));
+		EXPECT_EQ(CHUNK, put_at(self->fd, 0, CHUNK, 3));
+		EXPECT_EQ(CHUNK, take(self->out, CHUNK, 0, 2));
+		if (is_doubled) {
+			EXPECT_EQ(CHUNK, take(second[0], CHUNK, 0, 1));
+		}
+		EXPECT_EQ(CHUNK, right_at(self->fd, 0, CHUNK, 3));
+	}
+	close(second[0]);
+	close(second[1]);
+}
+
+/* What a pipe holds of a page shows nothing of the rest when the stream grows over it. */
+TEST_F(splice, the_rest_of_a_pipes_page_stays_behind)
+{
+	char bytes[PAGE];
+	loff_t pos = 0;
+
+	ASSERT_EQ(PAGE, write(self->in, fill(bytes, PAGE, 0, 1), PAGE));
+	ASSERT_EQ(PAGE, take(self->out, PAGE, 0, 1));
+	ASSERT_EQ(100, write(self->in, bytes, 100));
+	ASSERT_EQ(100, splice(self->out, NULL, self->fd, &pos, PAGE, 0));
+	ASSERT_EQ(1, put_at(self->fd, PAGE, 1, 1));
+	EXPECT_EQ(100, right_at(self->fd, 0, 100, 1));
+	EXPECT_EQ(PAGE - 100, right_at(self->fd, 100, PAGE - 100, ZEROS));
+}
+
 /* Memory that the caller gives away: the stream has the bytes, whatever becomes of the pages. */
-TEST_F(splice, gifts_are_taken)
+TEST_F(splice, gifts_arrive)
 {
 	for (int round = 0; round < 20; round++) {
 		char *memory = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE,

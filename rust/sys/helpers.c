@@ -9,6 +9,7 @@
 #include <linux/fadvise.h>
 #include <linux/falloc.h>
 #include <linux/highmem.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/poll.h>
@@ -335,20 +336,58 @@ void qemufile_pipe_lend(struct pipe_inode_info *pipe, struct page *page, size_t 
 }
 
 /*
- * A reference to the page in @buf, if the bytes wanted are all of it and go to
- * a whole page of the target, and if it was lent by a stream of ours: then
- * nobody will ever write to it.
+ * Whether holding @folio is paid for: by whoever filled the pipe, as long as it
+ * exists, or by nobody because a new one would be as well.
+ */
+static bool is_paid_for(struct folio *folio)
+{
+	bool is_free;
+
+	if (!memcg_kmem_online() || folio_memcg_kmem(folio))
+		return true;
+	rcu_read_lock();
+	is_free = mem_cgroup_is_root(mem_cgroup_from_task(current));
+	rcu_read_unlock();
+	return is_free;
+}
+
+/*
+ * Whether the pipe, which the caller has locked, would give the page in @buf
+ * away, and it is of the kind that a stream holds: that of alloc_page().
  *
- * A page that the pipe would give away is copied all the same: it was charged
- * to a memory cgroup until pipe_buf_try_steal(), and modules cannot charge it
- * again.
+ * This asks for what anon_pipe_buf_try_steal() and generic_pipe_buf_try_steal()
+ * ask for, the only reference, but does not call them: the former takes the page
+ * out of its memory cgroup, and nothing that charges it again is exported. With
+ * a reference more instead, the pipe lets go of its own when the bytes have
+ * moved, and the charge stays where it is until the page is freed.
+ *
+ * What vmsplice() gives away is anonymous memory on the LRU lists, which reclaim
+ * would put to swap and no driver can map (validate_page_before_insert());
+ * fuse_check_folio() refuses it as well. A page of a file stays with the file.
+ */
+static bool is_to_be_had(struct pipe_buffer *buf)
+{
+	struct folio *folio = page_folio(buf->page);
+
+	return buf->ops->try_steal && folio_ref_count(folio) == 1 && !folio_test_large(folio) &&
+	       !page_has_type(buf->page) && !folio->mapping && !folio_test_lru(folio) &&
+	       !folio_mapped(folio) && is_paid_for(folio);
+}
+
+/*
+ * A reference to the page in @buf, if the bytes wanted are all of it and go to
+ * a whole page of the target, and if nobody will ever write to it: because a
+ * stream of ours has lent it, or because nobody else has it.
  */
 static struct page *take_page(struct pipe_buffer *buf, struct splice_desc *sd)
 {
-	if (buf->ops != &nosteal_pipe_buf_ops || buf->private != (unsigned long)&qemufile_lent)
-		return NULL;
+	bool is_lent = buf->ops == &nosteal_pipe_buf_ops &&
+		       buf->private == (unsigned long)&qemufile_lent;
+
 	if (sd->len != PAGE_SIZE || buf->len != PAGE_SIZE || buf->offset ||
 	    !IS_ALIGNED(sd->pos, PAGE_SIZE) || is_zero_page(buf->page))
+		return NULL;
+	if (!is_lent && !is_to_be_had(buf))
 		return NULL;
 	get_page(buf->page);
 	return buf->page;
