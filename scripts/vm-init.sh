@@ -79,7 +79,7 @@ for file in /sys/class/virtio-ports/*/name; do
 	cat "/run/$name" >"/dev/${port##*/}" &
 	readers="$readers $!"
 done
-sh /vm/command </dev/null >/run/stdout 2>/run/stderr
+bash /vm/command </dev/null >/run/stdout 2>/run/stderr
 status=$?
 # Whoever the command left in the background may hold the pipes: no endless wait.
 # shellcheck disable=SC2086

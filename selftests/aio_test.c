@@ -196,6 +196,84 @@ TEST_F(aio, polls)
 	close(reader);
 }
 
+TEST_F(aio, a_poll_can_be_cancelled)
+{
+	int reader = open_handle(self->fd, O_RDONLY);
+	struct iocb call = request(IOCB_CMD_POLL, reader, NULL, 0, 0);
+	struct io_event event;
+
+	ASSERT_LE(0, reader);
+	call.aio_buf = POLLIN;
+	ASSERT_EQ(0, submit(self->context, &call));
+	EXPECT_EQ(EINPROGRESS, ERRNO_OF(syscall(SYS_io_cancel, self->context, &call, &event)));
+	EXPECT_EQ(0, result_of(self->context));
+	EXPECT_EQ(EINVAL, ERRNO_OF(syscall(SYS_io_cancel, self->context, &call, &event)));
+	close(reader);
+}
+
+/* ---- reads that wait ---- */
+
+struct pending_submit {
+	aio_context_t context;
+	struct iocb call;
+	int error;
+	atomic_int tid;
+	pthread_t thread;
+};
+
+static void *do_pending_submit(void *arg)
+{
+	struct pending_submit *pending = arg;
+
+	pending->tid = my_tid();
+	pending->error = submit(pending->context, &pending->call);
+	return NULL;
+}
+
+/* Submits a call in a thread of its own, and says whether it waits there. */
+static bool submit_waits(struct pending_submit *pending)
+{
+	return !pthread_create(&pending->thread, NULL, do_pending_submit, pending) &&
+	       is_set_within(&pending->tid, 5000) && sleeps_in(pending->tid, SYS_io_submit);
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+}
+
+/* As it is with pipes. What is to be queued before its data exists is a poll. */
+TEST_F(aio, a_read_that_waits_does_so_in_io_submit)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	int reader = open_handle(self->fd, O_RDONLY);
+	struct pending_submit pending;
+	char bytes[100];
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	for (int is_interrupted = 0; is_interrupted <= 1; is_interrupted++) {
+		pending = (struct pending_submit){ .context = self->context };
+		pending.call = request(IOCB_CMD_PREAD, reader, bytes, 100, 10 * is_interrupted);
+		ASSERT_TRUE(submit_waits(&pending));
+		if (is_interrupted) {
+			ASSERT_EQ(0, pthread_kill(pending.thread, SIGUSR1));
+		} else {
+			ASSERT_EQ(10, put_at(self->fd, 0, 10, 1));
+		}
+		pthread_join(pending.thread, NULL);
+		EXPECT_EQ(0, pending.error);
+		EXPECT_EQ(is_interrupted ? -EINTR : 10, result_of(self->context));
+	}
+	EXPECT_EQ(10, right(bytes, 10, 0, 1));
+	/* Unless it is told not to. */
+	pending.call = request(IOCB_CMD_PREAD, reader, bytes, 100, 10);
+	pending.call.aio_rw_flags = RWF_NOWAIT;
+	EXPECT_EQ(0, submit(self->context, &pending.call));
+	EXPECT_EQ(-EAGAIN, result_of(self->context));
+	close(reader);
+}
+
 /* The last descriptor is closed while calls are under way. */
 TEST_F(aio, outlives_its_descriptor)
 {

@@ -428,6 +428,8 @@ TEST_F(file, what_else_the_vfs_answers)
 	EXPECT_EQ(0, ioctl(self->fd, FIONREAD, &bytes));
 	EXPECT_EQ(900, bytes);
 	EXPECT_EQ(0, fstatfs(self->fd, &fs));
+	/* "QEMF" */
+	EXPECT_EQ(0x51454d46, fs.f_type);
 	EXPECT_EQ(0, fstat(self->fd, &st));
 	EXPECT_EQ(PAGE, st.st_blksize);
 	EXPECT_EQ(ENOTDIR, ERRNO_OF(fchdir(self->fd)));
@@ -438,6 +440,27 @@ TEST_F(file, what_else_the_vfs_answers)
 	EXPECT_EQ(0, posix_fadvise(self->fd, 0, 0, POSIX_FADV_DONTNEED));
 	EXPECT_EQ(EINVAL, posix_fadvise(self->fd, 0, 0, 77));
 	EXPECT_EQ(1000, right_at(self->fd, 0, 1000, 1));
+}
+
+TEST_F(file, attributes_change_through_a_descriptor_that_can_write)
+{
+	int reader = open_handle(self->fd, O_RDONLY);
+	const struct timespec times[2] = { { .tv_sec = 1 }, { .tv_sec = 2 } };
+	struct stat st;
+
+	ASSERT_LE(0, reader);
+	EXPECT_EQ(0, fchmod(self->fd, 0640));
+	EXPECT_EQ(0, futimens(self->fd, times));
+	ASSERT_EQ(0, fstat(reader, &st));
+	EXPECT_EQ(S_IFREG | 0640, st.st_mode);
+	EXPECT_EQ(1, st.st_atime);
+	EXPECT_EQ(2, st.st_mtime);
+	EXPECT_EQ(EACCES, ERRNO_OF(fchmod(reader, 0600)));
+	EXPECT_EQ(EACCES, ERRNO_OF(futimens(reader, NULL)));
+	ASSERT_EQ(0, fstat(reader, &st));
+	EXPECT_EQ(S_IFREG | 0640, st.st_mode);
+	EXPECT_EQ(2, st.st_mtime);
+	close(reader);
 }
 
 /* Programs know it by name, but nobody can reach it by one. */

@@ -265,6 +265,27 @@ TEST_F(uring, errors)
 	close(reader);
 }
 
+TEST_F(uring, what_a_stream_has_not_is_eopnotsupp)
+{
+	struct io_uring polling;
+	struct io_uring_sqe *sqe;
+	char byte;
+
+	sqe = CALL(1, io_uring_prep_nop);
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, self->fd, NULL, 0, 0);
+	sqe->user_data = 1;
+	SUBMIT();
+	EXPECT_EQ(-EOPNOTSUPP, result_of(&self->ring, 1));
+	ASSERT_EQ(0, io_uring_queue_init(4, &polling, IORING_SETUP_IOPOLL));
+	ASSERT_EQ(1, put_at(self->fd, 0, 1, 1));
+	sqe = io_uring_get_sqe(&polling);
+	io_uring_prep_read(sqe, self->fd, &byte, 1, 0);
+	sqe->user_data = 2;
+	ASSERT_EQ(1, io_uring_submit(&polling));
+	EXPECT_EQ(-EOPNOTSUPP, result_of(&polling, 2));
+	io_uring_queue_exit(&polling);
+}
+
 /* ---- reads that wait ---- */
 
 TEST_F(uring, a_read_is_queued_before_its_data_exists)

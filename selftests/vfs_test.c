@@ -249,7 +249,7 @@ TEST_F(vfs, fstat_is_the_nodes)
 {
 	struct stat st, node;
 	struct statx stx;
-	struct statfs fs;
+	struct statfs fs, dev;
 
 	ASSERT_EQ(0, stat(DEVICE, &node));
 	ASSERT_EQ(0, fstat(self->fd, &st));
@@ -258,7 +258,22 @@ TEST_F(vfs, fstat_is_the_nodes)
 	EXPECT_EQ(node.st_rdev, st.st_rdev);
 	EXPECT_EQ(0, st.st_size);
 	EXPECT_EQ(0, statx(self->fd, "", AT_EMPTY_PATH, STATX_ALL, &stx));
-	EXPECT_EQ(0, fstatfs(self->fd, &fs));
+	ASSERT_EQ(0, fstatfs(self->fd, &fs));
+	ASSERT_EQ(0, statfs("/dev", &dev));
+	EXPECT_EQ(dev.f_type, fs.f_type);
+}
+
+TEST_F(vfs, attributes_are_the_nodes)
+{
+	struct stat node;
+
+	EXPECT_EQ(0, fchmod(self->fd, 0640));
+	ASSERT_EQ(0, stat(DEVICE, &node));
+	EXPECT_EQ(S_IFCHR | 0640, node.st_mode);
+	EXPECT_EQ(0, fchmod(self->other, 0600));
+	ASSERT_EQ(0, stat(DEVICE, &node));
+	EXPECT_EQ(S_IFCHR | 0600, node.st_mode);
+	EXPECT_EQ(0, futimens(self->fd, NULL));
 }
 
 TEST_HARNESS_MAIN
