@@ -24,7 +24,8 @@ out=${out:-$TOP/build/$kernel}
 "$TOP/scripts/setup.sh" "$kernel"
 as_root "${args[@]}"
 load_kernel_env
-make_dirs "$TOP/build" "$out"
+mkdir -p "$out"
+give_back "$TOP/build"
 exec 6>"$out.lock"	# kbuild cannot share a directory
 flock 6
 

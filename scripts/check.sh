@@ -8,8 +8,8 @@
 #
 # Usage: check.sh [PART]...     (default: all of them; check.sh --list names them)
 #   JOBS=N: how many parts at once (default 2, on one processor 1), the long ones
-#   first. None begins before a part with a line "# First: ..." is finished; one
-#   with "# Needs: debug" takes both kernels.
+#   first. After a part with a line "# First: ..." none begins before it is
+#   finished; one with "# Needs: debug" takes both kernels.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -31,7 +31,7 @@ jobs=${JOBS:-$(($(nproc) > 1 ? 2 : 1))}
 
 "$TOP/scripts/setup.sh" "${kernels[@]}"
 as_root "$@"
-make_dirs "$TOP/build"
+mkdir -p "$TOP/build"
 exec 7>"$TOP/build/check.lock"
 flock --nonblock 7 || {
 	say "check: another one is running here; waiting for it"
@@ -118,7 +118,7 @@ end_all() {
 	local pid
 	stop_ticker
 	for pid in "${!running[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
-	give_back "$TOP/build" || true
+	give_back "$TOP/build"
 }
 trap end_all EXIT
 trap 'exit 130' INT

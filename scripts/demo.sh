@@ -13,7 +13,8 @@
 as_root "$@"
 start=$SECONDS
 out=$TOP/build/demo
-make_dirs "$TOP/build" "$out"
+mkdir -p "$out"
+give_back "$TOP/build"
 # shellcheck disable=SC2016
 in_root --user -- sh -euc 'cd "$1"
 	gcc -m32 -c -o counter.o "$0"

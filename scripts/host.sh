@@ -17,6 +17,7 @@ esac
 
 "$TOP/scripts/setup.sh" stock
 as_root "$@"
-make_dirs "$TOP/build" "$TOP/build/host"
+mkdir -p "$TOP/build/host"
+give_back "$TOP/build"
 in_root --user --mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
 	CARGO_TARGET_DIR="$TOP/build/host" CARGO_TERM_COLOR=never "${command[@]}"

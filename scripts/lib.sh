@@ -39,14 +39,13 @@ as_root() {
 		"PATH=$PATH:/usr/sbin:/sbin" "$0" "$@"
 }
 
-# Give what root made in the caller's cache and checkout to the caller.
+# Give what root made in the caller's cache and checkout to the caller; others may
+# be at work there.
 give_back() {
-	[ "$CALLER_UID" -eq 0 ] || chown -hR "$CALLER_UID:$CALLER_GID" "$@"
+	[ "$CALLER_UID" -eq 0 ] ||
+		find "$@" -ignore_readdir_race ! -uid "$CALLER_UID" \
+			-exec chown -hf "$CALLER_UID:$CALLER_GID" {} + || true
 }
-
-# The caller's directories, made if need be; what is in them is left alone, as
-# others may be at work there.
-make_dirs() { install -d -o "$CALLER_UID" -g "$CALLER_GID" "$@"; }
 
 # Prints the seconds elapsed, so that no step is silent for 10 s; until TERM.
 ticker() {

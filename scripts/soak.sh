@@ -14,7 +14,7 @@ seconds=${1:-600}
 "$TOP/scripts/setup.sh" stock debug
 as_root "$@"
 "$TOP/scripts/build.sh" debug modules
-make_dirs "$TOP/build"
+give_back "$TOP/build"
 for tests in selftests selftests/soak; do
 	in_root --user -- make --silent -j"$(nproc)" -C "$TOP/$tests" KSRC=/kernel/source M32= \
 		OUT="$TOP/build/$([ "$tests" = selftests ] && echo selftests-native || echo selftests-soak)"

@@ -395,6 +395,49 @@ TEST_F(splice, into_a_stream_moves_the_position_and_the_end)
 	EXPECT_EQ(100, right_at(self->fd, 10, 100, 1));
 }
 
+/* How many pages the kernel has given to anybody so far. */
+static long long pages_taken(void)
+{
+	FILE *file = fopen("/proc/vmstat", "re");
+	long long sum = 0, count;
+	char line[128];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "pgalloc_%*s %lld", &count) == 1)
+			sum += count;
+	if (file)
+		fclose(file);
+	return sum;
+}
+
+/* A page that was written to a pipe needs no other in the stream. */
+TEST_F(splice, what_was_written_to_a_pipe_is_not_copied)
+{
+	char *memory = fill(fresh_memory(MiB), MiB, 0, 1);
+	long long least = LLONG_MAX;
+
+	for (int round = 0; round < 3; round++) {
+		long long before = pages_taken(), taken;
+		int fd = variant->open(O_RDWR);
+		loff_t pos = 0;
+
+		ASSERT_LE(0, fd);
+		while (pos < 16 * MiB) {
+			ASSERT_EQ(MiB, write(self->in, memory, MiB));
+			for (loff_t end = pos + MiB; pos < end;) {
+				ASSERT_LT(0, splice(self->out, NULL, fd, &pos, end - pos, 0));
+			}
+		}
+		taken = pages_taken() - before;
+		EXPECT_EQ(MiB, right_at(fd, 0, MiB, 1));
+		close(fd);
+		least = taken < least ? taken : least;
+	}
+	EXPECT_LT(16 * MiB / PAGE * 9 / 10, least);
+	/* Twice as many if they were copied. */
+	EXPECT_GT(16 * MiB / PAGE * 3 / 2, least);
+}
+
 /*
  * Whole pages out of a pipe are the stream's own: not the pipe's to fill again, not of one that
  * tee() filled, and not of who wrote them.

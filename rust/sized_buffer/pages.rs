@@ -11,6 +11,7 @@ use super::{
 };
 use crate::sys::page::{
     PageRef,
+    MAX_REFS,
     PAGE_SIZE, //
 };
 use core::ops::Range;
@@ -69,13 +70,17 @@ impl SizedBuffer {
     /// buffer grows as needed.
     ///
     /// Fails with [`EINVAL`] if `pos` is not at the start of a page, [`EFBIG`] if the page would
-    /// reach beyond [`MAX_LEN`], and [`ENOMEM`]; the buffer is then as it was.
+    /// reach beyond [`MAX_LEN`], and [`ENOMEM`], also if the page is in ever so many places; the
+    /// buffer is then as it was.
     pub fn replace_page(&mut self, pos: u64, page: PageRef) -> Result {
         if pos % PAGE_BYTES != 0 {
             return Err(EINVAL);
         }
         let end = pos.checked_add(PAGE_BYTES).filter(|end| *end <= MAX_LEN);
         let end = end.ok_or(EFBIG)?;
+        if page.folio().refs() > MAX_REFS {
+            return Err(ENOMEM);
+        }
         let index = pos / PAGE_BYTES;
         match self.tree.leaf_mut(index) {
             Ok((mut leaf, slot)) => {

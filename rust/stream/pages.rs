@@ -24,10 +24,6 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// How many references to a folio are enough: far from what its count can hold, and far from what
-/// clones and pipes come to.
-const MAX_REFS: usize = 1 << 28;
-
 impl Stream {
     /// Lends up to `len` bytes from `pos` on to `pipe`, while it has room. Returns how many.
     ///
@@ -165,10 +161,6 @@ fn share_pages(
     let mut next = range.start;
     while let Some(pos) = source.next_data(next).filter(|&pos| pos < range.end) {
         if let Some(page) = source.lend(pos) {
-            // The count of a page that is in ever so many places must not overflow.
-            if page.folio().refs() > MAX_REFS {
-                return Err(ENOMEM);
-            }
             buffer.replace_page(to + (pos - range.start), page)?;
         }
         next = pos + PAGE_BYTES;

@@ -336,42 +336,40 @@ void qemufile_pipe_lend(struct pipe_inode_info *pipe, struct page *page, size_t 
 }
 
 /*
- * Whether holding @folio is paid for: by whoever filled the pipe, as long as it
- * exists, or by nobody because a new one would be as well.
+ * Whether @folio is charged to the memory cgroup that a new page would be: whoever
+ * moves it into a stream pays for it, as for what is copied. Nobody is charged for
+ * the pages of those in the root cgroup.
  */
 static bool is_paid_for(struct folio *folio)
 {
-	bool is_free;
+#ifdef CONFIG_MEMCG
+	bool is_same;
 
-	if (!memcg_kmem_online() || folio_memcg_kmem(folio))
+	if (!memcg_kmem_online())
 		return true;
 	rcu_read_lock();
-	is_free = mem_cgroup_is_root(mem_cgroup_from_task(current));
+	is_same = (folio_memcg(folio) ?: root_mem_cgroup) == mem_cgroup_from_task(current);
 	rcu_read_unlock();
-	return is_free;
+	return is_same;
+#else
+	return true;
+#endif
 }
 
 /*
- * Whether the pipe, which the caller has locked, would give the page in @buf
- * away, and it is of the kind that a stream holds: that of alloc_page().
+ * Whether the page in @buf belongs to the pipe, which the caller has locked, and
+ * to nobody else. Only anon_pipe_write() sets one of the two flags, so it has
+ * filled the page, one of alloc_page(); tee() and the like refer to it once more.
  *
- * This asks for what anon_pipe_buf_try_steal() and generic_pipe_buf_try_steal()
- * ask for, the only reference, but does not call them: the former takes the page
- * out of its memory cgroup, and nothing that charges it again is exported. With
- * a reference more instead, the pipe lets go of its own when the bytes have
- * moved, and the charge stays where it is until the page is freed.
- *
- * What vmsplice() gives away is anonymous memory on the LRU lists, which reclaim
- * would put to swap and no driver can map (validate_page_before_insert());
- * fuse_check_folio() refuses it as well. A page of a file stays with the file.
+ * The pipe would give it away by pipe_buf_try_steal(), but that takes it out of
+ * its memory cgroup. With a reference more instead, the pipe lets go of its own
+ * when the bytes have moved, and the charge stays as it is.
  */
-static bool is_to_be_had(struct pipe_buffer *buf)
+static bool is_the_pipes_own(struct pipe_buffer *buf)
 {
-	struct folio *folio = page_folio(buf->page);
-
-	return buf->ops->try_steal && folio_ref_count(folio) == 1 && !folio_test_large(folio) &&
-	       !page_has_type(buf->page) && !folio->mapping && !folio_test_lru(folio) &&
-	       !folio_mapped(folio) && is_paid_for(folio);
+	return buf->flags & (PIPE_BUF_FLAG_CAN_MERGE | PIPE_BUF_FLAG_PACKET) &&
+	       buf->ops->try_steal && page_count(buf->page) == 1 &&
+	       is_paid_for(page_folio(buf->page));
 }
 
 /*
@@ -387,7 +385,7 @@ static struct page *take_page(struct pipe_buffer *buf, struct splice_desc *sd)
 	if (sd->len != PAGE_SIZE || buf->len != PAGE_SIZE || buf->offset ||
 	    !IS_ALIGNED(sd->pos, PAGE_SIZE) || is_zero_page(buf->page))
 		return NULL;
-	if (!is_lent && !is_to_be_had(buf))
+	if (!is_lent && !is_the_pipes_own(buf))
 		return NULL;
 	get_page(buf->page);
 	return buf->page;

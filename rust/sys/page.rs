@@ -22,6 +22,10 @@ use kernel::{
 
 pub use kernel::page::PAGE_SIZE;
 
+/// How many references to a folio are enough: far from what its count can hold, and far from what
+/// clones and pipes come to.
+pub const MAX_REFS: usize = 1 << 28;
+
 /// A reference to one page.
 ///
 /// # Invariants

@@ -11,9 +11,12 @@ run_selftests() {
 	"$TOP/scripts/build.sh" "$kernel" modules || return
 	for variant in $variants; do
 		dirs+=("$TOP/build/selftests-$variant")
-		in_root --user -- make --silent -j"$(nproc)" -C "$TOP/selftests" \
-			KSRC=/kernel/source OUT="${dirs[-1]}" \
-			"$([ "$variant" = m32 ] && echo M32=1 || echo M32=)" || return
+		{
+			flock 5	# the part with the other kernel may be at it as well
+			in_root --user -- make --silent -j"$(nproc)" -C "$TOP/selftests" \
+				KSRC=/kernel/source OUT="${dirs[-1]}" \
+				"$([ "$variant" = m32 ] && echo M32=1 || echo M32=)" || return
+		} 5<"$out"
 	done
 	"$TOP/scripts/vm.sh" --kernel "$kernel" --timeout 900 \
 		--log "$out/selftests-$kernel.kernel.log" "$@" -- \

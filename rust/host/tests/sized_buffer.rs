@@ -6,7 +6,7 @@ use qemufile::{
     sized_buffer::{SizedBuffer, MAX_LEN},
     sys::{
         fault,
-        page::{PageRef, PAGE_SIZE},
+        page::{PageRef, MAX_REFS, PAGE_SIZE},
     },
     world::pattern,
 };
@@ -193,6 +193,18 @@ fn a_terabyte_of_holes_and_pages_comes_and_goes_on_a_small_stack() {
         .expect("a thread")
         .join()
         .expect("no overflow");
+}
+
+#[test]
+fn a_page_can_be_in_so_many_places_and_no_more() {
+    let mut buffer = buffer_of(PAGE_SIZE);
+    let page = buffer.lend(0).expect("a page");
+    let places = MAX_REFS as u64 - 1;
+    for index in 0..=places {
+        let outcome = buffer.replace_page(index * PAGE_BYTES, page.clone());
+        assert_eq!(outcome.is_ok(), index < places, "{index}");
+    }
+    assert_eq!(buffer.len(), places * PAGE_BYTES);
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub const PAGE_SIZE: usize = if cfg!(feature = "small-pages") {
     4096
 };
 
+/// How many references to a folio are enough. Few, so that a test can have them.
+pub const MAX_REFS: usize = 1 << 14;
+
 /// What fresh memory holds, for a test to find where it should not be.
 const POISON: u8 = 0xa5;
 
