@@ -9,14 +9,15 @@
 # Usage: check.sh [PART]...     (default: all of them; check.sh --list names them)
 #   JOBS=N: how many parts at once (default 2, on one processor 1), the long ones
 #   first. After a part with a line "# First: ..." none begins before it is
-#   finished; one with "# Needs: debug" takes both kernels.
+#   finished; one with "# Needs: debug" takes both kernels, one with "# On
+#   request: ..." runs only when it is named.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 export out=$TOP/build/check
 parts=("$@")
-mapfile -t all < <(cd "$TOP/scripts/check.d" && printf '%s\n' [0-9]* | sed 's/^[0-9]*-//')
+mapfile -t all < <(cd "$TOP/scripts/check.d" && grep -L '^# On request' [0-9]* | sed 's/^[0-9]*-//')
 case ${1:-} in
 --list) printf '%s\n' "${all[@]}"; exit 0 ;;
 '') parts=("${all[@]}") ;;

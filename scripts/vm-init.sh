@@ -67,6 +67,8 @@ if [ -e /vm/qemufile.ko ]; then
 		cat /run/insmod >/vm/insmod
 		off
 	}
+	# Loaded again, it need not be tested again.
+	[ -z "$kunit" ] || printf none >/sys/module/kunit/parameters/filter_glob
 fi
 
 # Standard output and error are pipes here, so that the command may reopen them;

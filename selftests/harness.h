@@ -181,23 +181,24 @@ static inline unsigned char byte_at(uint64_t pos, unsigned int seed)
 	return word_at(pos / 8, seed) >> 8 * (pos % 8);
 }
 
-/* Fills memory with what the sequence @seed has from @pos on. */
+/*
+ * Fills memory with what the sequence @seed has from @pos on. Emulated, this and
+ * right() take longer than what they test: a word at a time, where they can.
+ */
 static inline void *fill(void *memory, size_t len, uint64_t pos, unsigned int seed)
 {
 	unsigned char *bytes = memory;
 	size_t i = 0;
 
-	while (i < len) {
-		if ((pos + i) % 8 == 0 && len - i >= 8) {
-			uint64_t word = word_at((pos + i) / 8, seed);
+	for (; i < len && (pos + i) % 8; i++)
+		bytes[i] = byte_at(pos + i, seed);
+	for (uint64_t index = (pos + i) / 8; len - i >= 8; i += 8) {
+		uint64_t word = word_at(index++, seed);
 
-			memcpy(bytes + i, &word, 8);
-			i += 8;
-		} else {
-			bytes[i] = byte_at(pos + i, seed);
-			i++;
-		}
+		memcpy(bytes + i, &word, 8);
 	}
+	for (; i < len; i++)
+		bytes[i] = byte_at(pos + i, seed);
 	return memory;
 }
 
@@ -207,19 +208,18 @@ static inline long long right(const void *memory, size_t len, uint64_t pos, unsi
 	const unsigned char *bytes = memory;
 	size_t i = 0;
 
-	while (i < len) {
-		if ((pos + i) % 8 == 0 && len - i >= 8) {
-			uint64_t word = word_at((pos + i) / 8, seed);
-
-			if (!memcmp(bytes + i, &word, 8)) {
-				i += 8;
-				continue;
-			}
-		}
-		if (bytes[i] != byte_at(pos + i, seed))
-			break;
+	while (i < len && (pos + i) % 8 && bytes[i] == byte_at(pos + i, seed))
 		i++;
+	if ((pos + i) % 8 == 0) {
+		for (uint64_t index = (pos + i) / 8; len - i >= 8; i += 8) {
+			uint64_t word = word_at(index++, seed);
+
+			if (memcmp(bytes + i, &word, 8))
+				break;
+		}
 	}
+	while (i < len && bytes[i] == byte_at(pos + i, seed))
+		i++;
 	return i;
 }
 
