@@ -10,8 +10,9 @@ KBUILD_VARS := $(foreach v,V W C CLIPPY KCFLAGS KRUSTFLAGS INSTALL_MOD_PATH,\
 	$(if $(filter-out undefined,$(origin $v)),$v='$($v)'))
 OUT := $(if $(CLIPPY),--out clippy-$(KERNEL))
 
-# The scripts run make themselves, in the trixie root: with the variables above and no others.
-run := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES;
+# The scripts run make themselves, in the trixie root: with the variables above and no others. They
+# get the signals that make does.
+run := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES; exec
 
 .PHONY: modules modules_install rust-analyzer clean help setup rustfmt rustfmtcheck \
 	demo check kunit soak coverage fuzz vm
