@@ -125,6 +125,23 @@ TEST_F(mmap, shared_for_writing_is_eacces)
 	EXPECT_EQ(PAGE, right_at(self->fd, 0, PAGE, 1));
 }
 
+TEST_F(mmap, of_code_is_eperm)
+{
+	const int flags[] = { MAP_SHARED, MAP_PRIVATE };
+
+	ASSERT_EQ(PAGE, put_at(self->fd, 0, PAGE, 1));
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+		char *memory;
+
+		EXPECT_EQ(NULL, map(self->fd, PAGE, PROT_READ | PROT_EXEC, flags[i], 0));
+		EXPECT_EQ(EPERM, errno);
+		memory = map(self->fd, PAGE, PROT_READ, flags[i], 0);
+		ASSERT_NE(NULL, memory);
+		EXPECT_EQ(EACCES, ERRNO_OF(mprotect(memory, PAGE, PROT_READ | PROT_EXEC)));
+		munmap(memory, PAGE);
+	}
+}
+
 TEST_F(mmap, private_writes_stay_private)
 {
 	char *memory, *other;

@@ -183,30 +183,51 @@ TEST_F(module, cannot_be_removed_while_a_mapping_lasts)
 	}
 }
 
+/* A pipe and a socket that hold the same pages of a stream that is closed. */
+struct loan {
+	int pipe_fds[2];
+	int sockets[2];
+};
+
+static bool lend(struct loan *loan, size_t len)
+{
+	int fd = open_device(O_RDWR);
+	loff_t start = 0, again = 0;
+
+	return fd >= 0 && pipe(loan->pipe_fds) == 0 &&
+	       socketpair(AF_UNIX, SOCK_STREAM, 0, loan->sockets) == 0 &&
+	       put_at(fd, 0, len, 1) == (long long)len &&
+	       splice(fd, &start, loan->pipe_fds[1], NULL, len, 0) == (ssize_t)len &&
+	       sendfile(loan->sockets[0], fd, &again, len) == (ssize_t)len && close(fd) == 0;
+}
+
+/* Takes the next page out of both, and says whether it is the one at @pos. */
+static bool take_back(struct loan *loan, off_t pos)
+{
+	char bytes[PAGE];
+
+	return read(loan->pipe_fds[0], bytes, PAGE) == PAGE && right(bytes, PAGE, pos, 1) == PAGE &&
+	       recv(loan->sockets[1], bytes, PAGE, MSG_WAITALL) == PAGE &&
+	       right(bytes, PAGE, pos, 1) == PAGE;
+}
+
+static void close_loan(struct loan *loan)
+{
+	for (int i = 0; i < 2; i++) {
+		close(loan->pipe_fds[i]);
+		close(loan->sockets[i]);
+	}
+}
+
 /* What is lent to a pipe or to a socket needs no module any more. */
 TEST_F(module, is_not_pinned_by_pages_that_were_lent)
 {
-	int pipe_fds[2], sockets[2], fd = open_device(O_RDWR);
-	char bytes[PAGE];
-	loff_t pos = 0;
+	struct loan loan;
 
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, pipe(pipe_fds));
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
-	ASSERT_EQ(PAGE, put_at(fd, 0, PAGE, 1));
-	ASSERT_EQ(PAGE, splice(fd, &pos, pipe_fds[1], NULL, PAGE, 0));
-	pos = 0;
-	ASSERT_EQ(PAGE, sendfile(sockets[0], fd, &pos, PAGE));
-	EXPECT_EQ(0, close(fd));
+	ASSERT_TRUE(lend(&loan, PAGE));
 	EXPECT_TRUE(references_are(self->before));
-	EXPECT_EQ(PAGE, read(pipe_fds[0], bytes, PAGE));
-	EXPECT_EQ(PAGE, right(bytes, PAGE, 0, 1));
-	EXPECT_EQ(PAGE, read(sockets[1], bytes, PAGE));
-	EXPECT_EQ(PAGE, right(bytes, PAGE, 0, 1));
-	close(pipe_fds[0]);
-	close(pipe_fds[1]);
-	close(sockets[0]);
-	close(sockets[1]);
+	EXPECT_TRUE(take_back(&loan, 0));
+	close_loan(&loan);
 }
 
 /* ---- the module goes, and comes back ---- */
@@ -246,32 +267,17 @@ FIXTURE_TEARDOWN_PARENT(unload)
 
 TEST_F(unload, what_was_lent_outlives_the_module)
 {
-	int pipe_fds[2], sockets[2], fd = open_device(O_RDWR);
-	char bytes[PAGE];
-	loff_t pos = 0;
+	struct loan loan;
 
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, pipe(pipe_fds));
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
-	ASSERT_EQ(CHUNK, put_at(fd, 0, CHUNK, 1));
-	ASSERT_EQ(CHUNK, splice(fd, &pos, pipe_fds[1], NULL, CHUNK, 0));
-	pos = 0;
-	ASSERT_EQ(CHUNK, sendfile(sockets[0], fd, &pos, CHUNK));
-	ASSERT_EQ(0, close(fd));
+	ASSERT_TRUE(lend(&loan, CHUNK));
 	ASSERT_TRUE(references_are(0));
 	ASSERT_EQ(0, remove_module());
 	EXPECT_EQ(-1, references());
 	EXPECT_EQ(ENOENT, ERRNO_OF(open_device(O_RDWR)));
-	for (pos = 0; pos < CHUNK; pos += PAGE) {
-		ASSERT_EQ(PAGE, read(pipe_fds[0], bytes, PAGE));
-		ASSERT_EQ(PAGE, right(bytes, PAGE, pos, 1));
-		ASSERT_EQ(PAGE, recv(sockets[1], bytes, PAGE, MSG_WAITALL));
-		ASSERT_EQ(PAGE, right(bytes, PAGE, pos, 1));
+	for (off_t pos = 0; pos < CHUNK; pos += PAGE) {
+		ASSERT_TRUE(take_back(&loan, pos)) TH_LOG("at %lld", (long long)pos);
 	}
-	close(pipe_fds[0]);
-	close(pipe_fds[1]);
-	close(sockets[0]);
-	close(sockets[1]);
+	close_loan(&loan);
 }
 
 TEST_F(unload, it_can_be_loaded_again)

@@ -268,6 +268,30 @@ TEST_F(splice, out_of_a_stream_waits_at_the_end)
 	EXPECT_EQ(0, splice(self->fd, NULL, self->in, NULL, 10, 0));
 }
 
+/* What it waited for stays in the stream. */
+TEST_F(splice, out_of_a_stream_with_nobody_left_to_read_is_epipe)
+{
+	int writer = open_handle(self->fd, O_WRONLY);
+	pid_t child;
+
+	ASSERT_LE(0, writer);
+	child = fork_child();
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		close(self->out);
+		close(writer);
+		signal(SIGPIPE, SIG_IGN);
+		_exit(ERRNO_OF(splice(self->fd, NULL, self->in, NULL, 1000, 0)) != EPIPE);
+	}
+	ASSERT_TRUE(sleeps_in(child, SYS_splice));
+	ASSERT_EQ(0, close(self->out));
+	self->out = -1;
+	ASSERT_EQ(10, put_at(writer, 0, 10, 1));
+	EXPECT_EQ(0, status_of(child));
+	EXPECT_EQ(0, lseek(self->fd, 0, SEEK_CUR));
+	close(writer);
+}
+
 TEST_F(splice, wrong_calls_are_refused)
 {
 	int reader = variant->open(O_RDONLY), writer = variant->open(O_WRONLY);

@@ -29,7 +29,8 @@ impl Stream {
     ///
     /// `there` says that `pos` is the handle's own position.
     ///
-    /// Waits as [`Stream::read`] does, with the same errors.
+    /// Waits as [`Stream::copy_out`] does, with the same errors, and `EPIPE` if nobody is left to
+    /// read from the pipe then.
     pub(crate) fn lend(
         &self,
         seat: &Seat,

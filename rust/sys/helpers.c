@@ -297,7 +297,10 @@ void qemufile_pipe_unlock(struct pipe_inode_info *pipe)
 	pipe_unlock(pipe);
 }
 
-/* What pipe_wait_writable() in fs/pipe.c does for those who are built in. */
+/*
+ * What wait_for_space() in fs/splice.c does before the pipe is handed to us, once
+ * more after it was not locked for a while.
+ */
 int qemufile_pipe_wait_writable(struct pipe_inode_info *pipe)
 {
 	int err = 0;
@@ -307,6 +310,10 @@ int qemufile_pipe_wait_writable(struct pipe_inode_info *pipe)
 		err = wait_event_interruptible(pipe->wr_wait,
 					       !pipe_is_full(pipe) || !READ_ONCE(pipe->readers));
 		pipe_lock(pipe);
+	}
+	if (!err && !pipe->readers) {
+		send_sig(SIGPIPE, current, 0);
+		err = -EPIPE;
 	}
 	return err;
 }

@@ -4,8 +4,8 @@
 //!
 //! memfd, secretmem and dma-buf have one each. Theirs are built in and stay for good; a module's
 //! has to go away. So nothing is mounted while no file is open (`simple_pin_fs()`, as
-//! `drivers/gpu/drm/drm_drv.c` does it), and until the last inode is gone the superblock's reference
-//! to the file system's owner keeps the module.
+//! `drivers/gpu/drm/drm_drv.c` does it), and until the last inode is gone the superblock's
+//! reference to the file system's owner keeps the module.
 //!
 //! C headers: [`include/linux/pseudo_fs.h`](srctree/include/linux/pseudo_fs.h),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
@@ -230,8 +230,8 @@ impl<T: InodeOperations> PseudoFs<T> {
 
     /// Makes `mapping` one of the pages of `file`.
     ///
-    /// `EACCES` for a shared mapping that may be written, `EPERM` for one of code, `ENXIO` if the file is not one of this
-    /// file system.
+    /// `EACCES` for a shared mapping that may be written, `EPERM` for one of code, `ENXIO` if the
+    /// file is not one of this file system.
     pub(crate) fn map(&'static self, mapping: &NewMapping<'_>, file: &File) -> Result {
         self.inode_of(file)?;
         // SAFETY: The file is one of ours.

@@ -72,7 +72,8 @@ impl Pipe<'_> {
         result
     }
 
-    /// Waits until there is a slot, or nobody who could read. `ERESTARTSYS` when a signal comes.
+    /// Waits until there is a slot. `ERESTARTSYS` when a signal comes; `EPIPE`, and `SIGPIPE`, when
+    /// there is nobody any more who could read.
     pub(crate) fn wait_for_room(&mut self) -> Result {
         // SAFETY: The pipe is valid and locked, and is again when this returns.
         to_result(unsafe { helpers::qemufile_pipe_wait_writable(self.pipe.as_ptr()) })
