@@ -109,7 +109,7 @@ impl InodeOperations for StreamFile {
 
     fn set_size(stream: ArcBorrow<'_, Stream>, size: i64) -> Result {
         let size = u64::try_from(size)?;
-        stream.lock_for_writing().set_len(size).map(|_| ())
+        stream.lock_for_writing()?.set_len(size).map(|_| ())
     }
 
     fn fault(stream: ArcBorrow<'_, Stream>, fault: &Fault<'_>) -> Result {

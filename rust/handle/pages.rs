@@ -60,7 +60,7 @@ impl Handle {
 
     /// `fallocate(2)`
     pub(crate) fn allocate(&self, file: &File, what: Allocate, range: Range<u64>) -> Result {
-        let writer = self.stream().lock_for_writing();
+        let writer = self.stream().lock_for_writing()?;
         let grows = match what {
             Allocate::Reserve { keep_size } | Allocate::Zero { keep_size } => {
                 !keep_size && range.end > writer.len()
@@ -73,7 +73,7 @@ impl Handle {
         match what {
             Allocate::Reserve { keep_size } => writer.reserve(range, keep_size),
             Allocate::Punch => writer.punch(range),
-            Allocate::Zero { .. } => writer.zero(range, grows),
+            Allocate::Zero { keep_size } => writer.zero(range, keep_size),
         }
     }
 
@@ -86,7 +86,7 @@ impl Handle {
         len: u64,
         file: &File,
     ) -> Result<u64> {
-        let (bytes, drained) = source.stream().snapshot();
+        let (bytes, drained) = source.stream().snapshot()?;
         if from < drained {
             return Err(ENXIO);
         }
@@ -103,14 +103,14 @@ impl Handle {
             return Ok(0);
         }
         let wanted = usize::try_from(len)?;
-        let writer = self.stream().lock_for_writing();
+        let writer = self.stream().lock_for_writing()?;
         if writer.allowance(to, wanted, true)?.bytes < wanted {
             return Err(ENOSPC);
         }
         if file.write_limit(i64::try_from(to)?, wanted)? < wanted {
             return Err(EFBIG);
         }
-        writer.share(to, &bytes, from, len)?;
+        writer.share(to, bytes, from, len)?;
         Ok(len)
     }
 }
@@ -127,7 +127,9 @@ impl SpliceTarget for SpliceWrite<'_> {
         let Ok(at) = u64::try_from(pos) else {
             return false;
         };
-        let writer = self.handle.stream().lock_for_writing();
+        let Ok(writer) = self.handle.stream().lock_for_writing() else {
+            return false;
+        };
         let room = writer
             .allowance(at, PAGE_SIZE, false)
             .map(|room| room.bytes);

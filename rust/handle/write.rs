@@ -144,7 +144,7 @@ impl Handle {
         let writer = if call.nowait {
             self.stream().try_lock_for_writing()?
         } else {
-            self.stream().lock_for_writing()
+            self.stream().lock_for_writing()?
         };
         if call.append {
             call.pos = i64::try_from(writer.len()).map_err(Error::from)?;

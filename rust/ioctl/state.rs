@@ -60,7 +60,7 @@ pub(super) fn set_length(handle: &Handle, file: &File, arg: &Argument) -> Result
     if length.length > MAX_LEN {
         return Err(EFBIG);
     }
-    let writer = handle.stream().lock_for_writing();
+    let writer = handle.stream().lock_for_writing()?;
     if length.length > writer.len() {
         file.write_limit(i64::try_from(length.length - 1)?, 1)?;
     }
@@ -89,7 +89,7 @@ pub(super) fn punch(handle: &Handle, arg: &Argument) -> Result {
     must_be_zero(&[range.flags, range.reserved])?;
     must_write(handle)?;
     let range = bytes(range.start, range.length)?;
-    handle.stream().lock_for_writing().punch(range)
+    handle.stream().lock_for_writing()?.punch(range)
 }
 
 /// The bytes of a range: `EINVAL` if there are none, `EFBIG` past the largest offset.
@@ -122,8 +122,7 @@ pub(super) fn set_flags(handle: &Handle, arg: &Argument) -> Result {
         append_only: set & QEMUFILE_STREAM_APPEND != 0,
         sealed: set & QEMUFILE_STREAM_SEALED != 0,
         drain: set & QEMUFILE_STREAM_DRAIN != 0,
-    });
-    Ok(())
+    })
 }
 
 /// The error number of a result, negative, or 0.

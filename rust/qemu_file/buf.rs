@@ -121,7 +121,7 @@ mod tests {
         file.put_be32(0x1234_5678)?;
         file.put_be64(0x1234_5678_9abc_def0)?;
         assert_eq!(file.put_buffer(b"section")?, 7);
-        let copy = file.buf_get()?.clone();
+        let copy = file.buf_get()?.try_clone()?;
         assert_eq!(file.fclose()?, 0);
 
         let mut file = bufopen(b"r", copy)?;

@@ -14,24 +14,37 @@
 //!
 //! - Every byte at or after [`SizedBuffer::len`] is zero, or has no page. Growing therefore needs
 //!   only a new length, and never shows what was there before.
-//! - A page is written in place only while nobody else holds a reference to its folio. A page that
-//!   was lent ([`SizedBuffer::lend`]) or that a clone shares keeps its bytes for good.
+//! - A page that was lent ([`SizedBuffer::lend`]) or that a clone shares keeps its bytes for good:
+//!   [`cow`] has the rules.
+//! - A change of many pages takes O(log n) time. The memory that it takes out of the buffer comes
+//!   back as [`Removed`].
 //!
 //! # Units
 //!
 //! Positions and lengths are in bytes, `u64` where they are the buffer's and `usize` where they
 //! are those of memory that the caller holds. The largest length is [`MAX_LEN`].
 
+mod cow;
 mod io;
 mod node;
 mod pages;
 mod read;
 mod sparse;
+mod stale;
 mod tree;
 mod write;
 
-pub use self::io::{Sink, Source};
-pub use self::read::{Chunk, Chunks};
+pub use self::{
+    io::{
+        Sink,
+        Source, //
+    },
+    read::{
+        Chunk,
+        Chunks, //
+    },
+    stale::StaleRanges, //
+};
 
 use self::tree::Tree;
 use crate::sys::page::PAGE_SIZE;
@@ -45,12 +58,8 @@ const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 
 /// A sparse run of bytes in pages, cheap to grow and to clone.
 ///
-/// Cloning is the twin of `qsb_clone`: it takes O(1) time and no memory, whatever the length, and
-/// cannot fail. Unlike there, the clone's length is the source's length.
-///
 /// Dropping is the twin of `qsb_free`: the stack it needs is bounded by the height of the tree,
 /// and it lets others run after each leaf.
-#[derive(Clone)]
 pub struct SizedBuffer {
     tree: Tree,
     len: u64,
@@ -85,6 +94,18 @@ impl SizedBuffer {
         outcome.map(|()| buffer)
     }
 
+    /// Makes another buffer with the same bytes, which the two share until one is written to.
+    ///
+    /// The twin of `qsb_clone`. It takes O(1) time and no memory, whatever the length. Unlike
+    /// there, the clone's length is the source's length. Fails with [`ENOMEM`] if there are more
+    /// than 2^28 clones.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self {
+            tree: self.tree.try_clone()?,
+            len: self.len,
+        })
+    }
+
     /// The length in bytes: the position after the last byte. Holes count.
     ///
     /// The twin of `qsb_get_length`.
@@ -99,16 +120,27 @@ impl SizedBuffer {
 
     /// The memory held for content, in bytes: a multiple of the page size. Pages that a clone
     /// shares count in both.
-    pub const fn allocated(&self) -> u64 {
+    pub fn allocated(&self) -> u64 {
         self.tree.usage().pages.saturating_mul(PAGE_BYTES)
     }
 
     /// The number of chunks of memory that hold the content: pages that follow one another in one
     /// folio are one chunk.
-    pub const fn chunks(&self) -> u64 {
+    pub fn chunks(&self) -> u64 {
         self.tree.usage().chunks
     }
+
+    /// Where mappings have to be undone, because of changes since the last call.
+    pub fn take_stale(&mut self) -> StaleRanges {
+        self.tree.stale.take()
+    }
 }
+
+/// Memory that a change has taken out of a buffer.
+///
+/// Dropping it frees the memory, which takes time in proportion: drop it when no lock is held.
+#[must_use]
+pub struct Removed(#[allow(dead_code, reason = "held to be dropped")] Tree);
 
 impl Default for SizedBuffer {
     fn default() -> Self {
@@ -136,7 +168,7 @@ mod tests {
     #[test]
     fn a_clone_has_the_same_length_and_bytes() -> Result {
         let buffer = SizedBuffer::from_slice(b"migration")?;
-        let clone = buffer.clone();
+        let clone = buffer.try_clone()?;
         drop(buffer);
         assert_eq!(
             (clone.len(), clone.allocated(), clone.chunks()),

@@ -12,10 +12,14 @@ use crate::sys::{
 };
 use core::ops::{
     AddAssign,
-    Deref,
+    Range,
     SubAssign, //
 };
-use kernel::prelude::*;
+use kernel::{
+    alloc::AllocError,
+    prelude::*,
+    sync::atomic::Atomic, //
+};
 
 /// The base-2 logarithm of [`SLOTS`].
 pub(super) const SLOT_BITS: u32 = 6;
@@ -24,7 +28,6 @@ pub(super) const SLOT_BITS: u32 = 6;
 pub(super) const SLOTS: usize = 1 << SLOT_BITS;
 
 /// The slots of a node.
-#[derive(Clone)]
 pub(super) struct Slots<T>([Option<T>; SLOTS]);
 
 impl<T> Slots<T> {
@@ -42,19 +45,28 @@ impl<T> Slots<T> {
         &mut self.0[slot % SLOTS]
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(Option::is_none)
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = Option<&T>> {
         self.0.iter().map(Option::as_ref)
+    }
+
+    /// A copy, each of whose values is made by `clone`.
+    pub(super) fn try_clone(
+        &self,
+        clone: impl Fn(&T) -> Result<T, AllocError>,
+    ) -> Result<Self, AllocError> {
+        let mut copy = Self::new();
+        for (to, from) in copy.0.iter_mut().zip(&self.0) {
+            if let Some(value) = from {
+                *to = Some(clone(value)?);
+            }
+        }
+        Ok(copy)
     }
 }
 
 /// A node of the tree.
-#[derive(Clone)]
 pub(super) enum Node {
-    Interior(Slots<Shared<Node>>),
+    Interior(Interior),
     Leaf(Leaf),
 }
 
@@ -62,21 +74,25 @@ impl Node {
     /// Makes an empty node for `level`, which is 0 for a leaf.
     pub(super) const fn new(level: u32) -> Self {
         match level {
-            0 => Self::Leaf(Leaf(Slots::new())),
-            _ => Self::Interior(Slots::new()),
+            0 => Self::Leaf(Leaf::new()),
+            _ => Self::Interior(Interior {
+                children: Slots::new(),
+                usage: Usage::NONE,
+            }),
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// The memory below the node.
+    pub(super) fn usage(&self) -> Usage {
         match self {
-            Self::Interior(children) => children.is_empty(),
-            Self::Leaf(leaf) => leaf.0.is_empty(),
+            Self::Interior(node) => node.usage,
+            Self::Leaf(leaf) => leaf.usage,
         }
     }
 }
 
 /// How much memory there is below some point of the tree.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Usage {
     /// Slots that hold a page.
     pub(super) pages: u64,
@@ -89,6 +105,11 @@ impl Usage {
         pages: 0,
         chunks: 0,
     };
+
+    /// The memory below `link`.
+    pub(super) fn of(link: &Option<Shared<Node>>) -> Self {
+        link.as_ref().map_or(Self::NONE, |node| node.usage())
+    }
 }
 
 impl AddAssign for Usage {
@@ -105,14 +126,53 @@ impl SubAssign for Usage {
     }
 }
 
+/// A node whose slots hold nodes.
+pub(super) struct Interior {
+    pub(super) children: Slots<Shared<Node>>,
+    /// The sum over the children.
+    pub(super) usage: Usage,
+}
+
+impl Interior {
+    /// Lets `change` change a child. A child that then holds no page is removed.
+    pub(super) fn change_child<R>(
+        &mut self,
+        slot: usize,
+        change: impl FnOnce(&mut Option<Shared<Node>>) -> R,
+    ) -> R {
+        let child = self.children.entry(slot);
+        let before = Usage::of(child);
+        let result = change(child);
+        let after = Usage::of(child);
+        if after == Usage::NONE {
+            *child = None;
+        }
+        self.usage += after;
+        self.usage -= before;
+        result
+    }
+}
+
 /// A node whose slots hold pages.
-#[derive(Clone)]
-pub(super) struct Leaf(Slots<PageRef>);
+pub(super) struct Leaf {
+    pub(super) pages: Slots<PageRef>,
+    /// A bit a slot: see [`cow`](super::cow).
+    pub(super) exclusive: Atomic<u64>,
+    pub(super) usage: Usage,
+}
 
 impl Leaf {
+    pub(super) const fn new() -> Self {
+        Self {
+            pages: Slots::new(),
+            exclusive: Atomic::new(0),
+            usage: Usage::NONE,
+        }
+    }
+
     /// The page in `slot`.
     pub(super) fn get(&self, slot: usize) -> Option<&PageRef> {
-        self.0.get(slot)
+        self.pages.get(slot)
     }
 
     /// Whether the page in `slot` begins a chunk: there is one, and it does not follow the one
@@ -123,8 +183,8 @@ impl Leaf {
             .is_some_and(|page| !before.is_some_and(|before| follows(before, page)))
     }
 
-    /// The memory that the leaf holds.
-    pub(super) fn usage(&self) -> Usage {
+    /// Counts the memory that the leaf holds.
+    fn count(&self) -> Usage {
         let mut usage = Usage::NONE;
         for slot in 0..SLOTS {
             usage.pages += u64::from(self.get(slot).is_some());
@@ -151,23 +211,37 @@ impl Leaf {
         (slot..SLOTS).find(|&slot| self.get(slot).is_some() == holds_page)
     }
 
-    /// Whether the page in `slot` is nobody's but this leaf's, and so may be written in place.
-    ///
-    /// That is so if every reference to its folio is one of a page of the folio that is in its
-    /// place relative to this one. The caller must be the only holder of the leaf. A page that is
-    /// in the leaf twice, or out of its folio's order, counts as shared, which is the safe side.
-    pub(super) fn is_private(&self, slot: usize) -> bool {
-        let Some(page) = self.get(slot) else {
-            return false;
-        };
-        let folio = page.folio();
-        let (index, pages) = (folio.index(), folio.pages());
-        let ours = (0..pages).filter(|of_folio| {
-            let at = (slot + of_folio).checked_sub(index);
-            at.and_then(|at| self.get(at))
-                .is_some_and(|there| folio.is_at(*of_folio, there))
-        });
-        ours.count() == folio.refs()
+    /// Puts `page` into `slot`, with no mark of exclusiveness, and returns what was there.
+    pub(super) fn replace(&mut self, slot: usize, page: Option<PageRef>) -> Option<PageRef> {
+        self.unmark(slot);
+        let before = self.usage_at(slot);
+        let old = core::mem::replace(self.pages.entry(slot), page);
+        self.usage += self.usage_at(slot);
+        self.usage -= before;
+        old
+    }
+
+    /// What a change of `slot` can change: its page, and the chunks that begin there or right
+    /// after it.
+    fn usage_at(&self, slot: usize) -> Usage {
+        let begins = |slot| u64::from(self.begins_chunk(slot));
+        Usage {
+            pages: u64::from(self.get(slot).is_some()),
+            chunks: begins(slot) + begins(slot + 1),
+        }
+    }
+
+    /// Exchanges what `slots` hold, marks included, with the same slots of `other`.
+    pub(super) fn exchange(&mut self, slots: Range<usize>, other: &mut Self) {
+        for slot in slots {
+            let marks = (self.is_marked(slot), other.is_marked(slot));
+            let theirs = other.replace(slot, None);
+            let ours = self.replace(slot, theirs);
+            other.replace(slot, ours);
+            self.mark_if(slot, marks.1);
+            other.mark_if(slot, marks.0);
+        }
+        debug_assert!(self.usage == self.count());
     }
 }
 
@@ -187,49 +261,17 @@ fn follows(page: &PageRef, next: &PageRef) -> bool {
         .is_some_and(|before| folio.is_at(before, page))
 }
 
-/// A leaf to be changed, with the figures that must change with it.
-pub(super) struct LeafMut<'a> {
-    pub(super) leaf: &'a mut Leaf,
-    pub(super) usage: &'a mut Usage,
-}
-
-impl Deref for LeafMut<'_> {
-    type Target = Leaf;
-
-    fn deref(&self) -> &Leaf {
-        self.leaf
-    }
-}
-
-impl LeafMut<'_> {
-    /// Puts `page` into `slot` and returns what was there.
-    pub(super) fn replace(&mut self, slot: usize, page: Option<PageRef>) -> Option<PageRef> {
-        let before = self.usage_at(slot);
-        let old = core::mem::replace(self.leaf.0.entry(slot), page);
-        *self.usage += self.usage_at(slot);
-        *self.usage -= before;
-        old
-    }
-
-    /// What a change of `slot` can change: its page, and the chunks that begin there or right
-    /// after it.
-    fn usage_at(&self, slot: usize) -> Usage {
-        let begins = |slot| u64::from(self.begins_chunk(slot));
-        Usage {
-            pages: u64::from(self.get(slot).is_some()),
-            chunks: begins(slot) + begins(slot + 1),
-        }
-    }
-}
-
 #[kunit_tests(qemufile_sized_buffer_node)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn leaf_of(pages: impl Iterator<Item = PageRef>, first: usize) -> Leaf {
-        let mut leaf = Leaf(Slots::new());
+    pub(in crate::sized_buffer) fn leaf_of(
+        pages: impl Iterator<Item = PageRef>,
+        first: usize,
+    ) -> Leaf {
+        let mut leaf = Leaf::new();
         for (i, page) in pages.enumerate() {
-            *leaf.0.entry(first + i) = Some(page);
+            leaf.replace(first + i, Some(page));
         }
         leaf
     }
@@ -249,67 +291,42 @@ mod tests {
         assert_eq!(leaf.chunk_from(3, SLOTS), 0);
         assert_eq!(leaf.hole_from(0), 4);
         assert_eq!(leaf.hole_from(8), SLOTS - 8);
-        assert_eq!((leaf.usage().pages, leaf.usage().chunks), (4, 1));
+        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (4, 1));
         Ok(())
     }
 
     #[test]
     fn pages_of_their_own_are_chunks_of_their_own() -> Result {
         let mut leaf = leaf_of(PageRef::alloc_run(0)?, 62);
-        *leaf.0.entry(63) = PageRef::alloc_run(0)?.next();
+        leaf.replace(63, PageRef::alloc_run(0)?.next());
         assert_eq!(leaf.chunk_from(62, SLOTS), 1);
-        assert_eq!((leaf.usage().pages, leaf.usage().chunks), (2, 2));
-        Ok(())
-    }
-
-    #[test]
-    fn a_folio_is_private_until_somebody_has_a_page_of_it() -> Result {
-        let leaf = leaf_of(PageRef::alloc_run(2)?, 8);
-        assert!((8..12).all(|slot| leaf.is_private(slot)));
-        assert!(!leaf.is_private(7));
-        let lent = leaf.get(9).cloned();
-        assert!(!(8..12).any(|slot| leaf.is_private(slot)));
-        drop(lent);
-        assert!(leaf.is_private(8));
-        let clone = leaf.clone();
-        assert!(!leaf.is_private(8));
-        drop(clone);
-        assert!(leaf.is_private(8));
-        Ok(())
-    }
-
-    #[test]
-    fn a_page_in_two_slots_is_not_private() -> Result {
-        let mut leaf = leaf_of(PageRef::alloc_run(1)?, 0);
-        let twice = leaf.get(1).cloned();
-        *leaf.0.entry(2) = twice;
-        assert!(!(0..3).any(|slot| leaf.is_private(slot)));
-        Ok(())
-    }
-
-    #[test]
-    fn a_page_in_the_place_of_another_is_not_private() -> Result {
-        let mut leaf = leaf_of(PageRef::alloc_run(2)?, 0);
-        let twice = leaf.get(1).cloned();
-        *leaf.0.entry(2) = twice;
-        assert!(!(0..4).any(|slot| leaf.is_private(slot)));
+        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (2, 2));
         Ok(())
     }
 
     #[test]
     fn figures_follow_every_change() -> Result {
         let mut leaf = leaf_of(PageRef::alloc_run(2)?, 0);
-        let mut usage = leaf.usage();
-        let mut change = LeafMut {
-            leaf: &mut leaf,
-            usage: &mut usage,
-        };
-        let page = change.replace(1, None);
-        assert_eq!((change.usage.pages, change.usage.chunks), (3, 2));
-        change.replace(1, page);
-        assert_eq!((change.usage.pages, change.usage.chunks), (4, 1));
-        change.replace(3, PageRef::alloc_run(0)?.next());
-        assert_eq!((change.usage.pages, change.usage.chunks), (4, 2));
+        let page = leaf.replace(1, None);
+        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (3, 2));
+        leaf.replace(1, page);
+        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (4, 1));
+        leaf.replace(3, PageRef::alloc_run(0)?.next());
+        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (4, 2));
+        assert!(leaf.usage == leaf.count());
+        Ok(())
+    }
+
+    #[test]
+    fn an_exchange_takes_the_marks_along() -> Result {
+        let mut ours = leaf_of(PageRef::alloc_run(2)?, 0);
+        let mut theirs = leaf_of(PageRef::alloc_run(0)?, 1);
+        assert!(ours.may_write(1));
+        ours.exchange(1..3, &mut theirs);
+        assert_eq!((ours.usage.pages, theirs.usage.pages), (3, 2));
+        assert!(ours.is_marked(0) && !ours.is_marked(1));
+        assert!(theirs.is_marked(1) && theirs.is_marked(2));
+        assert!(ours.usage == ours.count() && theirs.usage == theirs.count());
         Ok(())
     }
 }

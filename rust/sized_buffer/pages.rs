@@ -3,15 +3,17 @@
 //! Whole pages: set aside, handed out, and taken in.
 
 use super::{
-    node::LeafMut,
-    tree::Tree,
+    tree::{
+        Found,
+        LeafMut,
+        Tree, //
+    },
     SizedBuffer,
     MAX_LEN,
     PAGE_BYTES, //
 };
 use crate::sys::page::{
     PageRef,
-    MAX_REFS,
     PAGE_SIZE, //
 };
 use core::ops::Range;
@@ -32,7 +34,7 @@ impl SizedBuffer {
         if len == 0 {
             return Ok(());
         }
-        let before = self.tree.clone();
+        let before = self.tree.try_clone()?;
         let filled = self.tree.fill(pos / PAGE_BYTES..end.div_ceil(PAGE_BYTES));
         if filled.is_err() {
             self.tree = before;
@@ -44,78 +46,57 @@ impl SizedBuffer {
     /// in a hole.
     ///
     /// The page's bytes do not change while the reference lives: a later write to the buffer
-    /// copies the page first.
-    pub fn lend(&self, pos: u64) -> Option<PageRef> {
-        self.tree.get(pos / PAGE_BYTES).cloned()
+    /// copies the page first. Fails with [`ENOMEM`] if the page has been lent too often.
+    pub fn lend(&self, pos: u64) -> Result<Option<PageRef>> {
+        match self.tree.find(pos / PAGE_BYTES) {
+            Found::Leaf(leaf, slot) => Ok(leaf.lend(slot)?),
+            Found::Nothing { .. } => Ok(None),
+        }
     }
 
-    /// Returns the page that holds the byte at `pos`, for somebody who will write to it.
+    /// The page that holds the byte at `pos`, for a mapping that shows later writes as well;
+    /// [`None`] in a hole.
     ///
-    /// The page is this buffer's alone, but for the reference returned, and it is made, of zeros,
-    /// if there was none. The length stays. Fails with [`ENOMEM`], or [`EFBIG`] from [`MAX_LEN`]
-    /// on.
-    pub fn page_for_write(&mut self, pos: u64) -> Result<PageRef> {
-        if pos >= MAX_LEN {
-            return Err(EFBIG);
-        }
+    /// A mapping of a page that a clone shares may outlive the clone, so the page counts as lent.
+    pub fn page_to_map(&self, pos: u64) -> Option<&PageRef> {
         let index = pos / PAGE_BYTES;
-        let page = self.tree.own_page(index).cloned();
-        if page.is_err() {
-            self.tree.prune(index);
+        let Found::Leaf(leaf, slot) = self.tree.find(index) else {
+            return None;
+        };
+        if self.tree.is_shared(index) {
+            leaf.unmark(slot);
         }
-        Ok(page?)
+        leaf.get(slot)
     }
 
-    /// Makes `page` the content of the buffer from `pos` to a page further, without a copy. The
-    /// buffer grows as needed.
+    /// Makes `page`, which others may know, the content of the buffer from `pos` to a page further,
+    /// without a copy. The buffer grows as needed.
     ///
     /// Fails with [`EINVAL`] if `pos` is not at the start of a page, [`EFBIG`] if the page would
-    /// reach beyond [`MAX_LEN`], and [`ENOMEM`], also if the page is in ever so many places; the
-    /// buffer is then as it was.
+    /// reach beyond [`MAX_LEN`], and [`ENOMEM`]; the buffer is then as it was.
     pub fn replace_page(&mut self, pos: u64, page: PageRef) -> Result {
         if pos % PAGE_BYTES != 0 {
             return Err(EINVAL);
         }
         let end = pos.checked_add(PAGE_BYTES).filter(|end| *end <= MAX_LEN);
         let end = end.ok_or(EFBIG)?;
-        if page.folio().refs() > MAX_REFS {
-            return Err(ENOMEM);
-        }
-        let index = pos / PAGE_BYTES;
-        match self.tree.leaf_mut(index) {
-            Ok((mut leaf, slot)) => {
-                leaf.replace(slot, Some(page));
-                self.len = self.len.max(end);
-                Ok(())
-            }
-            Err(AllocError) => {
-                self.tree.prune(index);
-                Err(ENOMEM)
-            }
-        }
+        self.tree
+            .change(pos / PAGE_BYTES, |mut leaf, slot| leaf.put(slot, page))?;
+        self.len = self.len.max(end);
+        Ok(())
     }
 }
 
 impl Tree {
-    /// Makes the page `index` this tree's own, if need be a new one of zeros, and returns it.
-    pub(super) fn own_page(&mut self, index: u64) -> Result<&PageRef, AllocError> {
-        let (mut leaf, slot) = self.leaf_mut(index)?;
-        if !leaf.is_private(slot) {
-            let page = leaf.alloc_run(slot, 1)?.next().ok_or(AllocError)?;
-            leaf.fill_gap(&page, slot, 0, PAGE_SIZE);
-            leaf.replace(slot, Some(page));
-        }
-        leaf.leaf.get(slot).ok_or(AllocError)
-    }
-
     /// Puts pages of zeros where `range` has none.
     fn fill(&mut self, range: Range<u64>) -> Result<(), AllocError> {
         let mut next = range.start;
         while let Some(index) = self.find_next(next..range.end, false) {
-            let (mut leaf, slot) = self.leaf_mut(index)?;
-            let hole = leaf.hole_from(slot);
-            let wanted = usize::try_from(range.end - index).map_or(hole, |left| left.min(hole));
-            let filled = leaf.fill(slot, wanted)?;
+            let filled = self.change(index, |mut leaf, slot| {
+                let hole = leaf.hole_from(slot);
+                let wanted = usize::try_from(range.end - index).map_or(hole, |left| left.min(hole));
+                leaf.fill(slot, wanted)
+            })??;
             next = index + filled as u64;
         }
         Ok(())
@@ -129,7 +110,7 @@ impl LeafMut<'_> {
         let count = run.len();
         for (i, page) in run.enumerate() {
             page.zero(0, PAGE_SIZE);
-            self.replace(slot + i, Some(page));
+            self.put_new(slot + i, page);
         }
         Ok(count)
     }
@@ -156,30 +137,13 @@ mod tests {
     #[test]
     fn a_lent_page_keeps_its_bytes() -> Result {
         let mut buffer = SizedBuffer::from_slice(b"migration")?;
-        let page = buffer.lend(3).ok_or(EINVAL)?;
+        let page = buffer.lend(3)?.ok_or(EINVAL)?;
         buffer.write_at(0, b"M")?;
-        buffer.set_len(1)?;
+        drop(buffer.set_len(1)?);
         let mut bytes = [0; 9];
         page.read(0, &mut bytes);
         assert_eq!(&bytes, b"migration");
-        assert!(buffer.lend(PAGE_BYTES).is_none());
-        Ok(())
-    }
-
-    #[test]
-    fn a_page_to_write_to_is_the_buffers_alone() -> Result {
-        let mut buffer = SizedBuffer::from_slice(b"migration")?;
-        let clone = buffer.clone();
-        let page = buffer.page_for_write(5)?;
-        page.write(0, b"M");
-        let mut byte = [0];
-        assert_eq!((buffer.read_at(0, &mut byte), byte), (1, *b"M"));
-        assert_eq!((clone.read_at(0, &mut byte), byte), (1, *b"m"));
-
-        let hole = buffer.page_for_write(1 << 40)?;
-        assert_eq!((hole.read(0, &mut byte), byte), (1, [0]));
-        assert_eq!(buffer.len(), 9);
-        assert!(buffer.page_for_write(MAX_LEN).is_err());
+        assert!(buffer.lend(PAGE_BYTES)?.is_none());
         Ok(())
     }
 
@@ -198,8 +162,8 @@ mod tests {
         buffer.read_at(2 * PAGE_BYTES, &mut bytes);
         assert_eq!(&bytes, b"spliced");
 
-        let page = buffer.lend(2 * PAGE_BYTES).ok_or(EINVAL)?;
-        assert_eq!(buffer.replace_page(1, page.clone()), Err(EINVAL));
+        let page = buffer.lend(2 * PAGE_BYTES)?.ok_or(EINVAL)?;
+        assert_eq!(buffer.replace_page(1, page.try_clone()?), Err(EINVAL));
         let last = MAX_LEN / PAGE_BYTES * PAGE_BYTES;
         assert_eq!(buffer.replace_page(last, page), Err(EFBIG));
         Ok(())

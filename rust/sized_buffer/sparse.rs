@@ -3,6 +3,8 @@
 //! What is there and what is not: length, holes, and memory set aside.
 
 use super::{
+    tree::Tree,
+    Removed,
     SizedBuffer,
     MAX_LEN,
     PAGE_BYTES, //
@@ -11,60 +13,101 @@ use core::ops::Range;
 use kernel::prelude::*;
 
 impl SizedBuffer {
-    /// Sets the length, and returns it.
+    /// Sets the length. Returns the memory that lay behind it.
     ///
     /// The twin of `qsb_set_length`. Growing takes no memory: what is new is a hole. Shrinking
-    /// frees the pages behind the new end, and clears the rest of the last page, so that growing
+    /// removes the pages behind the new end, and clears the rest of the last page, so that growing
     /// again shows zeros.
     ///
     /// Fails with [`EFBIG`] beyond [`MAX_LEN`], and with [`ENOMEM`] if a page or nodes at the new
     /// end are shared and there is no memory for a copy. The buffer is then as it was.
-    pub fn set_len(&mut self, len: u64) -> Result<u64> {
+    pub fn set_len(&mut self, len: u64) -> Result<Removed> {
         if len > MAX_LEN {
             return Err(EFBIG);
         }
-        if len < self.len {
-            self.clear(len..MAX_LEN + 1)?;
-        }
+        let removed = match len < self.len {
+            true => self.clear(len..MAX_LEN + 1)?,
+            false => Removed(Tree::new()),
+        };
         self.len = len;
-        Ok(len)
+        Ok(removed)
     }
 
-    /// Makes a hole of the bytes in `range`: they read as zeros, and whole pages are freed, those of
-    /// a larger folio when the last of them is. The length stays.
+    /// Makes a hole of the bytes in `range`: they read as zeros, and whole pages are removed. The
+    /// length stays.
     ///
-    /// Fails with [`ENOMEM`] if a page or nodes at the edges are shared and there is no memory for
-    /// a copy. The buffer is then as it was.
-    pub fn punch(&mut self, range: Range<u64>) -> Result {
-        if range.is_empty() {
-            return Ok(());
+    /// The pages of a larger folio are freed when the last of them is. Fails with [`ENOMEM`] if a
+    /// page or nodes at the edges are shared and there is no memory for a copy. The buffer is then
+    /// as it was.
+    pub fn punch(&mut self, range: Range<u64>) -> Result<Removed> {
+        match range.is_empty() {
+            true => Ok(Removed(Tree::new())),
+            false => self.clear(range),
         }
-        self.clear(range)
     }
 
-    /// Frees the whole pages in `range`, and zeroes the parts of pages at its edges.
+    /// Makes the bytes in `range` those that `from` has there, which then has what was here.
+    ///
+    /// The buffer grows to have all of `range` if `grow`; otherwise what `from` has behind the end
+    /// must be zeros. Takes O(log n) time: pages and nodes move, or are shared where `from` shares
+    /// them. Bytes before and after `range` stay, also in the pages where it begins and ends; such
+    /// a page of `from` must be its own, or have zeros there.
+    ///
+    /// Fails with [`EFBIG`] beyond [`MAX_LEN`], and with [`ENOMEM`] if nodes at the edges are
+    /// shared and there is no memory for a copy. The buffer is then as it was.
+    pub fn take_range(&mut self, range: Range<u64>, from: &mut SizedBuffer, grow: bool) -> Result {
+        if range.end > MAX_LEN {
+            return Err(EFBIG);
+        }
+        let pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
+        from.keep_edge(self, pages.start * PAGE_BYTES..range.start);
+        from.keep_edge(self, range.end..pages.end * PAGE_BYTES);
+        self.tree.exchange(&pages, &mut from.tree)?;
+        self.tree.stale.all(&pages);
+        if grow {
+            self.len = self.len.max(range.end);
+        }
+        Ok(())
+    }
+
+    /// Copies the bytes in `part` of a page, if this buffer has one, from the same part of `other`.
+    fn keep_edge(&self, other: &SizedBuffer, part: Range<u64>) {
+        let index = part.start / PAGE_BYTES;
+        if part.is_empty() {
+            return;
+        }
+        if let (Some(new), Some(old)) = (self.tree.get(index), other.tree.get(index)) {
+            let len = part.end - part.start;
+            new.copy_from((part.start % PAGE_BYTES) as usize, old, len as usize);
+        }
+    }
+
+    /// Removes the whole pages in `range`, and zeroes the parts of pages at its edges.
     ///
     /// All that may fail comes before anything that shows.
-    fn clear(&mut self, range: Range<u64>) -> Result {
+    fn clear(&mut self, range: Range<u64>) -> Result<Removed> {
         let whole = range.start.div_ceil(PAGE_BYTES)..range.end / PAGE_BYTES;
         // Where the first and the last page begin to be cleared, and where that ends.
         let head = range.start..range.end.min(whole.start.saturating_mul(PAGE_BYTES));
         let tail = range.start.max(whole.end * PAGE_BYTES)..range.end;
         self.own_page_of(&head)?;
         self.own_page_of(&tail)?;
-        self.tree.prepare_remove(&whole)?;
-
+        let mut removed = Tree::new();
+        if !whole.is_empty() {
+            self.tree.exchange(&whole, &mut removed)?;
+            self.tree.stale.all(&whole);
+        }
         self.zero(head);
         self.zero(tail);
-        self.tree.remove(whole);
-        Ok(())
+        Ok(Removed(removed))
     }
 
     /// Makes the page, if there is one, that has the bytes in `part` this buffer's own.
     fn own_page_of(&mut self, part: &Range<u64>) -> Result {
         let index = part.start / PAGE_BYTES;
         if !part.is_empty() && self.tree.get(index).is_some() {
-            self.tree.own_page(index)?;
+            self.tree
+                .change(index, |mut leaf, slot| leaf.own_page(slot))??;
         }
         Ok(())
     }
@@ -102,6 +145,7 @@ impl SizedBuffer {
 #[kunit_tests(qemufile_sized_buffer_sparse)]
 mod tests {
     use super::*;
+    use crate::sys::page::PAGE_SIZE;
 
     /// Three pages of data, a hole of two, and a page of data.
     fn holey() -> Result<SizedBuffer> {
@@ -109,16 +153,16 @@ mod tests {
         for page in [0, 1, 2, 5] {
             buffer.write_at(page * PAGE_BYTES, b"x")?;
         }
-        buffer.set_len(6 * PAGE_BYTES)?;
+        drop(buffer.set_len(6 * PAGE_BYTES)?);
         Ok(buffer)
     }
 
     #[test]
     fn growing_is_sparse() -> Result {
         let mut buffer = SizedBuffer::new();
-        assert_eq!(buffer.set_len(MAX_LEN)?, MAX_LEN);
-        assert_eq!(buffer.allocated(), 0);
-        assert_eq!(buffer.set_len(MAX_LEN + 1), Err(EFBIG));
+        drop(buffer.set_len(MAX_LEN)?);
+        assert_eq!((buffer.len(), buffer.allocated()), (MAX_LEN, 0));
+        assert_eq!(buffer.set_len(MAX_LEN + 1).err(), Some(EFBIG));
         assert_eq!(buffer.len(), MAX_LEN);
         Ok(())
     }
@@ -126,15 +170,15 @@ mod tests {
     #[test]
     fn what_was_cut_off_does_not_come_back() -> Result {
         let mut buffer = SizedBuffer::from_slice(b"migration")?;
-        let clone = buffer.clone();
-        buffer.set_len(3)?;
-        buffer.set_len(9)?;
+        let clone = buffer.try_clone()?;
+        drop(buffer.set_len(3)?);
+        drop(buffer.set_len(9)?);
         let mut bytes = [0xff; 9];
         buffer.read_at(0, &mut bytes);
         assert_eq!(&bytes, b"mig\0\0\0\0\0\0");
         clone.read_at(0, &mut bytes);
         assert_eq!(&bytes, b"migration");
-        buffer.set_len(0)?;
+        drop(buffer.set_len(0)?);
         assert_eq!(buffer.allocated(), 0);
         Ok(())
     }
@@ -142,14 +186,14 @@ mod tests {
     #[test]
     fn a_hole_frees_whole_pages_and_clears_parts() -> Result {
         let mut buffer = holey()?;
-        buffer.punch(1..2 * PAGE_BYTES + 1)?;
+        drop(buffer.punch(1..2 * PAGE_BYTES + 1)?);
         assert_eq!(buffer.allocated(), 3 * PAGE_BYTES);
         let mut byte = [0xff];
         assert_eq!((buffer.read_at(0, &mut byte), byte), (1, *b"x"));
         assert_eq!((buffer.read_at(2 * PAGE_BYTES, &mut byte), byte), (1, [0]));
         assert_eq!(buffer.len(), 6 * PAGE_BYTES);
-        buffer.punch(0..0)?;
-        buffer.punch(5..u64::MAX)?;
+        drop(buffer.punch(0..0)?);
+        drop(buffer.punch(5..u64::MAX)?);
         assert_eq!(buffer.allocated(), PAGE_BYTES);
         Ok(())
     }
@@ -176,9 +220,37 @@ mod tests {
     fn memory_behind_the_end_is_no_data() -> Result {
         let mut buffer = SizedBuffer::with_capacity(4 * PAGE_BYTES)?;
         assert_eq!(buffer.next_data(0), None);
-        buffer.set_len(1)?;
+        drop(buffer.set_len(1)?);
         assert_eq!(buffer.next_data(0), Some(0));
         assert_eq!(buffer.next_hole(0), Some(1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_range_is_taken_from_another_buffer() -> Result {
+        let mut buffer = SizedBuffer::from_slice(&[1; 3 * PAGE_SIZE])?;
+        let mut built = SizedBuffer::new();
+        built.write_at(PAGE_BYTES - 1, &[2; PAGE_SIZE + 2])?;
+        let range = PAGE_BYTES - 1..2 * PAGE_BYTES + 1;
+        buffer.take_range(range, &mut built, true)?;
+        let mut bytes = [0; 3 * PAGE_SIZE];
+        assert_eq!(buffer.read_at(0, &mut bytes), bytes.len());
+        let (before, rest) = bytes.split_at(PAGE_SIZE - 1);
+        let (middle, after) = rest.split_at(PAGE_SIZE + 2);
+        assert!(before.iter().chain(after).all(|byte| *byte == 1));
+        assert!(middle.iter().all(|byte| *byte == 2));
+        assert_eq!(built.allocated(), 3 * PAGE_BYTES);
+        Ok(())
+    }
+
+    #[test]
+    fn what_has_left_its_place_is_told() -> Result {
+        let mut buffer = holey()?;
+        assert_eq!(buffer.take_stale().filled, 0..6 * PAGE_BYTES);
+        drop(buffer.punch(5..2 * PAGE_BYTES + 1)?);
+        let stale = buffer.take_stale();
+        assert_eq!(stale.replaced, PAGE_BYTES..2 * PAGE_BYTES);
+        assert!(stale.filled.is_empty() && buffer.take_stale().replaced.is_empty());
         Ok(())
     }
 }

@@ -3,44 +3,43 @@
 //! The tree that finds a page by its index.
 //!
 //! The tree is persistent: a clone shares the root, and whoever changes a leaf first makes every
-//! node on the way to it its own. Recursion goes no deeper than the tree is high, which is at most
-//! nine levels.
+//! node on the way to it its own ([`cow`](super::cow)). Each node knows how much memory is below
+//! it, and no node is empty. Recursion goes no deeper than the tree is high, which is at most nine
+//! levels.
 
-mod remove;
+mod exchange;
 
-use super::node::{
-    Leaf,
-    LeafMut,
-    Node,
-    Slots,
-    Usage,
-    SLOTS,
-    SLOT_BITS, //
+use super::{
+    cow::own,
+    node::{
+        Leaf,
+        Node,
+        Usage,
+        SLOTS,
+        SLOT_BITS, //
+    },
+    stale::Stale, //
 };
 use crate::sys::{
     page::PageRef,
-    sched::cond_resched,
     shared::Shared, //
 };
-use core::ops::Range;
+use core::ops::{
+    Deref,
+    Range, //
+};
 use kernel::{
-    alloc::{
-        AllocError,
-        Flags, //
-    },
+    alloc::AllocError,
     prelude::*, //
 };
 
-/// Nodes are kept on behalf of whoever writes to the stream.
-const NODE_FLAGS: Flags = GFP_KERNEL_ACCOUNT;
-
 /// Pages by index.
-#[derive(Clone)]
 pub(super) struct Tree {
     root: Option<Shared<Node>>,
     /// The root's level: 0 for a leaf, and 0 without a root.
     level: u32,
-    usage: Usage,
+    /// What changes have made of mappings.
+    pub(super) stale: Stale,
 }
 
 /// What the tree has at a page index.
@@ -51,17 +50,65 @@ pub(super) enum Found<'a> {
     Nothing { until: u64 },
 }
 
+/// A leaf to be changed.
+pub(super) struct LeafMut<'a> {
+    leaf: &'a mut Leaf,
+    /// The page index of slot 0.
+    first: u64,
+    stale: &'a mut Stale,
+}
+
+impl Deref for LeafMut<'_> {
+    type Target = Leaf;
+
+    fn deref(&self) -> &Leaf {
+        self.leaf
+    }
+}
+
+impl LeafMut<'_> {
+    /// Puts `page`, which others know, into `slot`.
+    pub(super) fn put(&mut self, slot: usize, page: PageRef) {
+        let old = self.leaf.replace(slot, Some(page));
+        self.stale.left(self.first + slot as u64, old.as_ref());
+    }
+
+    /// Puts `page`, which was allocated for it, into `slot`.
+    pub(super) fn put_new(&mut self, slot: usize, page: PageRef) {
+        let old = self.leaf.replace_with_new(slot, page);
+        self.stale.left(self.first + slot as u64, old.as_ref());
+    }
+
+    /// Makes sure that the page in `slot` may be written in place: a copy takes its place if need
+    /// be, or zeros if there is none.
+    pub(super) fn own_page(&mut self, slot: usize) -> Result<(), AllocError> {
+        if let Some(copy) = self.copy_to_own(slot)? {
+            self.put_new(slot, copy);
+        }
+        Ok(())
+    }
+}
+
 impl Tree {
     pub(super) const fn new() -> Self {
         Self {
             root: None,
             level: 0,
-            usage: Usage::NONE,
+            stale: Stale::new(),
         }
     }
 
-    pub(super) const fn usage(&self) -> Usage {
-        self.usage
+    /// Another tree with the same pages. Takes O(1) time and memory.
+    pub(super) fn try_clone(&self) -> Result<Self, AllocError> {
+        Ok(Self {
+            root: self.root.as_ref().map(Shared::try_clone).transpose()?,
+            level: self.level,
+            stale: Stale::new(),
+        })
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        Usage::of(&self.root)
     }
 
     /// Looks up the page `index`.
@@ -74,8 +121,8 @@ impl Tree {
         while let Some(node) = link {
             match &**node {
                 Node::Leaf(leaf) => return Found::Leaf(leaf, slot(index, 0)),
-                Node::Interior(children) => {
-                    link = children.get(slot(index, level));
+                Node::Interior(node) => {
+                    link = node.children.get(slot(index, level));
                     level = level.saturating_sub(1);
                 }
             }
@@ -92,75 +139,142 @@ impl Tree {
         }
     }
 
-    /// The first index in `range` that has a page, or that has none.
-    pub(super) fn find_next(&self, range: Range<u64>, has_page: bool) -> Option<u64> {
-        let mut index = range.start;
-        while index < range.end {
-            match self.find(index) {
-                Found::Leaf(leaf, slot) => {
-                    let leaf_start = index & !LEAF_MASK;
-                    if let Some(slot) = leaf.find(slot, has_page) {
-                        return Some(leaf_start | slot as u64).filter(|at| *at < range.end);
-                    }
-                    index = leaf_start + span(1);
-                }
-                Found::Nothing { .. } if !has_page => return Some(index),
-                Found::Nothing { until } => index = until,
-            }
-            cond_resched();
-        }
-        None
-    }
-
-    /// The leaf for the page `index`, to be changed, and that page's slot in it. Makes what is
-    /// missing of the way to it.
-    ///
-    /// Without memory the tree holds the pages it held, but may have got empty nodes: see
-    /// [`Self::prune`].
-    pub(super) fn leaf_mut(&mut self, index: u64) -> Result<(LeafMut<'_>, usize), AllocError> {
-        self.grow(index)?;
+    /// Whether a clone may have the page `index`, too: it shares a node on the way there.
+    pub(super) fn is_shared(&self, index: u64) -> bool {
         let mut level = self.level;
-        let mut link = &mut self.root;
-        loop {
-            match own(link, level)? {
-                Node::Leaf(leaf) => {
-                    let usage = &mut self.usage;
-                    return Ok((LeafMut { leaf, usage }, slot(index, 0)));
-                }
-                Node::Interior(children) => link = children.entry(slot(index, level)),
+        let mut link = self.root.as_ref();
+        while let Some(node) = link {
+            if node.is_shared() {
+                return true;
             }
+            let Node::Interior(node) = &**node else {
+                return false;
+            };
+            link = node.children.get(slot(index, level));
             level = level.saturating_sub(1);
         }
+        false
     }
 
-    /// Puts new roots over the root until there is a place for the page `index`.
-    fn grow(&mut self, index: u64) -> Result<(), AllocError> {
-        while index >= span(self.level + 1) {
-            if let Some(old) = &self.root {
-                let mut children = Slots::new();
-                *children.entry(0) = Some(old.clone());
-                self.root = Some(Shared::new(Node::Interior(children), NODE_FLAGS)?);
-            }
-            self.level += 1;
+    /// The first index in `range` that has a page, or that has none. Takes O(log n) time.
+    pub(super) fn find_next(&self, range: Range<u64>, has_page: bool) -> Option<u64> {
+        let beyond = span(self.level + 1);
+        let inside = range.start..range.end.min(beyond);
+        let found = match inside.is_empty() {
+            true => None,
+            false => find_next(self.root.as_ref(), self.level, 0, &inside, has_page),
+        };
+        // There is nothing beyond what the tree can hold.
+        let outside = Some(range.start.max(beyond)).filter(|_| !has_page);
+        found.or(outside).filter(|index| *index < range.end)
+    }
+
+    /// Lets `change` change the leaf for the page `index`, told that page's slot in it. Makes what
+    /// is missing of the way to it; a leaf that then holds no page is removed.
+    ///
+    /// Without memory the tree is as it was.
+    pub(super) fn change<R>(
+        &mut self,
+        index: u64,
+        change: impl FnOnce(LeafMut<'_>, usize) -> R,
+    ) -> Result<R, AllocError> {
+        let Self { root, level, stale } = self;
+        let result = grow(root, level, index).and_then(|()| {
+            descend(root, *level, index, |leaf| {
+                let first = index & !LEAF_MASK;
+                change(LeafMut { leaf, first, stale }, slot(index, 0))
+            })
+        });
+        self.lower();
+        result
+    }
+
+    /// Drops an empty root, and roots that have nothing but a first child.
+    fn lower(&mut self) {
+        if self.usage() == Usage::NONE {
+            self.root = None;
+            self.level = 0;
         }
-        Ok(())
+        while let Some(Node::Interior(node)) = self.root.as_deref() {
+            let (Some(first), None) = (
+                node.children.get(0),
+                node.children.iter().skip(1).flatten().next(),
+            ) else {
+                return;
+            };
+            let Ok(first) = first.try_clone() else {
+                return;
+            };
+            self.root = Some(first);
+            self.level = self.level.saturating_sub(1);
+        }
     }
 }
 
-/// Makes the node in `link` the caller's own: a copy if others share it, an empty one of this
-/// `level` if there is none.
-fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut Node, AllocError> {
-    let fresh = match link {
-        None => Some(Node::new(level)),
-        Some(node) => match node.get_mut() {
-            None => Some(Node::clone(node)),
-            Some(_) => None,
-        },
-    };
-    if let Some(node) = fresh {
-        *link = Some(Shared::new(node, NODE_FLAGS)?);
+/// Puts new roots over `root` until there is a place for the page `index`.
+fn grow(root: &mut Option<Shared<Node>>, level: &mut u32, index: u64) -> Result<(), AllocError> {
+    while index >= span(*level + 1) {
+        if root.is_some() {
+            let mut above = None;
+            if let Node::Interior(node) = own(&mut above, *level + 1)? {
+                node.change_child(0, |child| *child = root.take());
+            }
+            *root = above;
+        }
+        *level += 1;
     }
-    link.as_mut().and_then(Shared::get_mut).ok_or(AllocError)
+    Ok(())
+}
+
+/// [`Tree::change`] below `link`, whose node has this `level`.
+fn descend<R>(
+    link: &mut Option<Shared<Node>>,
+    level: u32,
+    index: u64,
+    change: impl FnOnce(&mut Leaf) -> R,
+) -> Result<R, AllocError> {
+    match own(link, level)? {
+        Node::Leaf(leaf) => Ok(change(leaf)),
+        Node::Interior(node) => node.change_child(slot(index, level), |child| {
+            descend(child, level.saturating_sub(1), index, change)
+        }),
+    }
+}
+
+/// [`Tree::find_next`] below `link`, whose node has this `level`, the page `first` as its first, and
+/// a page of `range`.
+fn find_next(
+    link: Option<&Shared<Node>>,
+    level: u32,
+    first: u64,
+    range: &Range<u64>,
+    has_page: bool,
+) -> Option<u64> {
+    let Some(node) = link else {
+        return Some(range.start.max(first)).filter(|_| !has_page);
+    };
+    if !has_page && node.usage().pages == span(level + 1) {
+        return None;
+    }
+    let mut slots = slots(range, level, first);
+    match &**node {
+        Node::Leaf(leaf) => leaf
+            .find(slots.start, has_page)
+            .filter(|slot| slots.contains(slot))
+            .map(|slot| first + slot as u64),
+        Node::Interior(node) => slots.find_map(|slot| {
+            let first = first + slot as u64 * span(level);
+            find_next(node.children.get(slot), level - 1, first, range, has_page)
+        }),
+    }
+}
+
+/// The slots of a node with this `level` and the page `first` as its first that have pages of
+/// `range`, which has one of the node's.
+fn slots(range: &Range<u64>, level: u32, first: u64) -> Range<usize> {
+    let last = first + (span(level + 1) - 1);
+    let start = slot(range.start.clamp(first, last), level);
+    start..slot((range.end - 1).clamp(first, last), level) + 1
 }
 
 /// The bits of a page index that are the slot in its leaf.
@@ -184,10 +298,8 @@ mod tests {
     const LAST: u64 = super::super::MAX_LEN / super::super::PAGE_BYTES;
 
     pub(super) fn put(tree: &mut Tree, index: u64) -> Result {
-        let page = PageRef::alloc_run(0)?.next();
-        let (mut leaf, slot) = tree.leaf_mut(index)?;
-        leaf.replace(slot, page);
-        Ok(())
+        let page = PageRef::alloc_run(0)?.next().ok_or(EINVAL)?;
+        Ok(tree.change(index, |mut leaf, slot| leaf.put_new(slot, page))?)
     }
 
     #[test]
@@ -250,14 +362,25 @@ mod tests {
         let mut tree = Tree::new();
         put(&mut tree, 3)?;
         put(&mut tree, 3 << 20)?;
-        let clone = tree.clone();
-        tree.remove(0..4);
-        assert!(tree.get(3).is_some());
-        tree.prepare_remove(&(0..4))?;
-        tree.remove(0..4);
-        assert!(tree.get(3).is_none());
-        assert!(clone.get(3).is_some());
-        assert_eq!((tree.usage().pages, clone.usage().pages), (1, 2));
+        assert!(!tree.is_shared(3));
+        let clone = tree.try_clone()?;
+        assert!(tree.is_shared(3) && clone.is_shared(3 << 20));
+        put(&mut tree, 4)?;
+        assert!(clone.get(4).is_none());
+        assert!(!tree.is_shared(3) && tree.is_shared(3 << 20));
+        assert_eq!((tree.usage().pages, clone.usage().pages), (3, 2));
+        Ok(())
+    }
+
+    #[test]
+    fn a_change_of_nothing_leaves_nothing_behind() -> Result {
+        let mut tree = Tree::new();
+        put(&mut tree, 1)?;
+        tree.change(1 << 30, |_, _| ())?;
+        assert_eq!(tree.level, 0);
+        assert!(tree.get(1).is_some());
+        tree.change(1 << 40, |_, _| ())?;
+        assert_eq!(tree.usage().pages, 1);
         Ok(())
     }
 }

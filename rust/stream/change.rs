@@ -10,7 +10,10 @@ use super::{
     PAGE_BYTES,
     SLICE, //
 };
-use crate::sys::sched::fatal_signal_pending;
+use crate::{
+    sized_buffer::SizedBuffer,
+    sys::sched::fatal_signal_pending, //
+};
 use core::ops::Range;
 use kernel::{
     prelude::*,
@@ -46,7 +49,7 @@ impl Stream {
     pub(crate) fn try_clone(&self) -> Result<Arc<Self>> {
         let (buffer, drained, limit) = {
             let inner = self.inner.lock();
-            (inner.buffer.clone(), inner.drained, inner.limit)
+            (inner.buffer.try_clone()?, inner.drained, inner.limit)
         };
         Self::with(buffer, drained, limit)
     }
@@ -75,8 +78,10 @@ impl Stream {
 
     /// Adds to the stream's properties, when no change is being made: none that was begun before
     /// goes on after.
-    pub(crate) fn add_properties(&self, add: Properties) {
-        let writer = self.lock_for_writing();
+    ///
+    /// `EINTR` if the task is being killed.
+    pub(crate) fn add_properties(&self, add: Properties) -> Result {
+        let writer = self.lock_for_writing()?;
         {
             let mut inner = self.inner.lock();
             inner.properties.append_only |= add.append_only;
@@ -86,6 +91,7 @@ impl Stream {
         }
         drop(writer);
         self.notify_all();
+        Ok(())
     }
 }
 
@@ -95,7 +101,7 @@ impl Writer<'_> {
     /// `EPERM` if the stream is sealed, or only appended to and would shrink; `ENOSPC` beyond the
     /// limit; `ENXIO` for a length that has been drained; `EFBIG`, `ENOMEM`.
     pub(crate) fn set_len(&self, len: u64) -> Result<u64> {
-        let reached = {
+        let removed = {
             let mut inner = self.stream.inner.lock();
             let shrinks = len < inner.buffer.len();
             if inner.properties.sealed || (inner.properties.append_only && shrinks) {
@@ -108,18 +114,17 @@ impl Writer<'_> {
                 return Err(ENOSPC);
             }
             let before = inner.buffer.len();
-            let reached = inner.buffer.set_len(len)?;
+            let removed = inner.buffer.set_len(len)?;
             inner.publish();
             if shrinks {
-                // The last page stays, with zeros where the bytes were; the others go.
-                let end = reached.next_multiple_of(PAGE_BYTES);
-                inner.unmap(reached..end.min(before), false);
-                inner.unmap(end..before, true);
+                // Private copies of pages behind the end go as well.
+                inner.unmap(len.next_multiple_of(PAGE_BYTES)..before, true);
             }
-            reached
+            removed
         };
+        drop(removed);
         self.stream.notify_all();
-        Ok(reached)
+        Ok(len)
     }
 
     /// Makes a hole of a part of the stream.
@@ -137,38 +142,30 @@ impl Writer<'_> {
         } else {
             last
         };
-        let range = range.start.min(end)..end;
-        inner.buffer.punch(range.clone())?;
-        inner.unmap(range, false);
+        let removed = inner.buffer.punch(range.start.min(end)..end)?;
         inner.publish();
+        drop(inner);
+        drop(removed);
         Ok(())
     }
 
-    /// Makes zeros of a part of the stream, and makes the stream long enough to have it if `grow`.
+    /// Makes zeros of a part of the stream, with memory set aside for them, and makes the stream
+    /// long enough to have it unless `keep_size`.
     ///
     /// `EPERM` if the stream is sealed or only appended to; `ENOSPC` beyond the limit; `ENXIO` for a
-    /// part that has been drained; `ENOMEM`. The stream is then as it was.
-    pub(crate) fn zero(&self, range: Range<u64>, grow: bool) -> Result {
+    /// part that has been drained; `ENOMEM`; `EINTR` if the task is being killed. The stream is then
+    /// as it was.
+    pub(crate) fn zero(&self, range: Range<u64>, keep_size: bool) -> Result {
         {
-            let mut inner = self.stream.inner.lock();
+            let inner = self.stream.inner.lock();
             if inner.properties.append_only {
                 return Err(EPERM);
             }
-            let end = if grow { range.end } else { inner.buffer.len() };
-            inner.may_reserve(&(range.start..end))?;
-            let before = inner.buffer.clone();
-            let grown = if grow {
-                inner.buffer.set_len(end)
-            } else {
-                Ok(end)
-            };
-            if let Err(err) = grown.and_then(|_| inner.buffer.punch(range.clone())) {
-                inner.buffer = before;
-                return Err(err);
-            }
-            inner.unmap(range, false);
-            inner.publish();
+            inner.may_reserve(&range)?;
         }
+        let mut zeros = SizedBuffer::new();
+        in_slices(&range, |start, len| zeros.reserve(start, len))?;
+        self.take_over(range, &mut zeros, !keep_size)?;
         self.stream.notify_readers();
         Ok(())
     }
@@ -176,40 +173,49 @@ impl Writer<'_> {
     /// Sets memory aside for a part of the stream, and makes the stream at least that long unless
     /// `keep_size`.
     ///
-    /// `EPERM` if the stream is sealed; `ENOSPC` beyond the limit; `ENXIO` for a part that has
-    /// been drained; `ENOMEM`; `EINTR` if the task is killed. The stream is then as it was.
+    /// Errors are those of [`Writer::zero`], but a stream that is only appended to may be reserved.
     pub(crate) fn reserve(&self, range: Range<u64>, keep_size: bool) -> Result {
-        let before = {
+        let mut before = {
             let inner = self.stream.inner.lock();
             inner.may_reserve(&range)?;
-            inner.buffer.clone()
+            inner.buffer.try_clone()?
         };
-        let mut next = range.start;
-        while next < range.end {
-            let len = (range.end - next).min(SLICE as u64);
+        let reserved = in_slices(&range, |start, len| {
             let mut inner = self.stream.inner.lock();
-            let mut reserved = inner.buffer.reserve(next, len);
-            if fatal_signal_pending() {
-                reserved = reserved.and(Err(EINTR));
-            }
-            if let Err(err) = reserved {
-                // Nothing else has changed meanwhile but for what was drained.
-                inner.buffer = before;
-                inner.drain_again();
-                return Err(err);
-            }
-            next += len;
-        }
+            // What readers have drained meanwhile needs no memory.
+            let end = start + len;
+            let start = start.max(inner.drained.min(end));
+            inner.buffer.reserve(start, end - start)
+        });
         {
             let mut inner = self.stream.inner.lock();
-            if !keep_size && range.end > inner.buffer.len() {
-                inner.buffer.set_len(range.end)?;
+            if reserved.is_err() {
+                // Nothing else has changed meanwhile but for what was drained.
+                core::mem::swap(&mut inner.buffer, &mut before);
+                inner.drain_again();
+            } else if !keep_size && range.end > inner.buffer.len() {
+                drop(inner.buffer.set_len(range.end)?);
             }
             inner.publish();
         }
         self.stream.notify_readers();
-        Ok(())
+        reserved
     }
+}
+
+/// Calls `each` for slices of `range`, told where each begins and how long it is, without a lock
+/// between. `EINTR` if the task is being killed.
+fn in_slices(range: &Range<u64>, mut each: impl FnMut(u64, u64) -> Result) -> Result {
+    let mut next = range.start;
+    while next < range.end {
+        let len = (range.end - next).min(SLICE as u64);
+        each(next, len)?;
+        next += len;
+        if fatal_signal_pending() {
+            return Err(EINTR);
+        }
+    }
+    Ok(())
 }
 
 impl Inner {

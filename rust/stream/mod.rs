@@ -17,6 +17,7 @@ mod change;
 mod pages;
 mod read;
 mod seat;
+mod stall;
 mod wait;
 mod write;
 
@@ -30,13 +31,20 @@ pub(crate) use self::{
 };
 
 use crate::{
-    sized_buffer::SizedBuffer,
+    sized_buffer::{
+        SizedBuffer,
+        StaleRanges, //
+    },
     sys::{
         fasync::{
             AsyncQueue,
             Band, //
         },
         inode::InodeRef,
+        mutex::{
+            new_killable_mutex,
+            KillableMutex, //
+        },
         page::PAGE_SIZE,
         poll::{
             new_poll_queue,
@@ -116,7 +124,7 @@ pub(crate) struct Stream {
     /// The inode number of its regular file.
     number: u64,
     #[pin]
-    writing: Mutex<()>,
+    writing: KillableMutex,
     #[pin]
     inner: Mutex<Inner>,
     /// Readers that have read all and wait for more, or for the last writer to go.
@@ -149,6 +157,8 @@ struct Inner {
     passed: KVec<Option<Passed>>,
     /// The regular file, and how many open files it has, while it has any.
     inode: Option<(InodeRef, usize)>,
+    /// The smallest range that has all holes of which a mapping shows zeros.
+    mapped_holes: Range<u64>,
 }
 
 /// How far a handle has come, in bytes from the start.
@@ -199,12 +209,30 @@ impl Inner {
         self.properties.drain && self.passed.iter().any(Option::is_some)
     }
 
-    /// To be called after each change of the bytes or the length.
-    fn publish(&self) {
+    /// To be called after each change of the bytes or the length, before the lock is dropped: tells
+    /// the VFS, and takes pages out of mappings that do not show the stream any more.
+    fn publish(&mut self) {
+        let StaleRanges { replaced, filled } = self.buffer.take_stale();
         if let Some((inode, _)) = &self.inode {
             inode.changed();
         }
         self.publish_len();
+        self.unmap(replaced, false);
+        let holes = &self.mapped_holes;
+        self.unmap(
+            holes.start.max(filled.start)..holes.end.min(filled.end),
+            false,
+        );
+    }
+
+    /// Notes that a mapping shows zeros for the hole at `pos`.
+    fn note_mapped_hole(&mut self, pos: u64) {
+        let page = pos..pos.saturating_add(PAGE_BYTES);
+        let holes = &mut self.mapped_holes;
+        *holes = match holes.is_empty() {
+            true => page,
+            false => holes.start.min(page.start)..holes.end.max(page.end),
+        };
     }
 
     /// Tells the VFS how long the regular file is.
@@ -215,8 +243,8 @@ impl Inner {
         }
     }
 
-    /// To be called after a change of the bytes in `range`, before the lock is dropped: another
-    /// page may hold them now. `gone` says that they are no more.
+    /// Takes the pages of `range` out of all mappings. `gone` says that they are no more: private
+    /// copies go, too.
     fn unmap(&self, range: Range<u64>, gone: bool) {
         if let Some((inode, _)) = &self.inode {
             inode.unmap(range, gone);
@@ -241,8 +269,8 @@ impl Inner {
         if self.buffer.punch(page(self.drained)..page(passed)).is_err() {
             return false;
         }
-        self.unmap(page(self.drained)..page(passed), false);
         self.drained = passed;
+        self.publish();
         true
     }
 }
@@ -267,7 +295,7 @@ impl Stream {
         Arc::pin_init(
             pin_init!(Self {
                 number,
-                writing <- new_mutex!((), "qemufile::writing"),
+                writing <- new_killable_mutex!("qemufile::writing"),
                 inner <- new_mutex!(
                     Inner {
                         buffer,
@@ -279,6 +307,7 @@ impl Stream {
                         drained,
                         passed: KVec::new(),
                         inode: None,
+                        mapped_holes: 0..0,
                     },
                     "qemufile::inner"
                 ),

@@ -17,11 +17,14 @@ use crate::{
         mmap::Fault,
         page::{
             PageRef,
+            MAX_REFS,
             PAGE_SIZE, //
         },
+        sched::fatal_signal_pending,
         splice::Pipe, //
     },
 };
+use core::ops::Range;
 use kernel::prelude::*;
 
 impl Stream {
@@ -70,7 +73,11 @@ impl Stream {
                 if part == 0 {
                     break;
                 }
-                pipe.lend(inner.buffer.lend(here), offset, part);
+                match inner.buffer.lend(here) {
+                    Ok(page) => pipe.lend(page, offset, part),
+                    Err(_) if done > 0 => break,
+                    Err(err) => return Err(err),
+                }
                 done += part;
             }
         }
@@ -80,23 +87,32 @@ impl Stream {
 
     /// Maps the page of a fault: what is there now, for as long as it stays there.
     ///
-    /// `ENXIO` past the end, and where the bytes have been drained; `ENOMEM`.
+    /// `ENXIO` past the end, and where the bytes have been drained; `EAGAIN` for a page that is
+    /// mapped too often; `ENOMEM`.
     pub(crate) fn fault(&self, fault: &Fault<'_>) -> Result {
         let pos = fault.page_index().checked_mul(PAGE_BYTES).ok_or(ENXIO)?;
         // The lock keeps the page in its place until it is mapped; a change after that finds the
         // mapping, and takes it away.
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
         if pos >= inner.buffer.len() || pos.saturating_add(PAGE_BYTES) <= inner.drained {
             return Err(ENXIO);
         }
-        fault.map(inner.buffer.lend(pos).as_ref())
+        match inner.buffer.page_to_map(pos) {
+            Some(page) if page.folio().refs() >= MAX_REFS => Err(EAGAIN),
+            Some(page) => fault.map(Some(page)),
+            None => {
+                fault.map(None)?;
+                inner.note_mapped_hole(pos);
+                Ok(())
+            }
+        }
     }
 
     /// A copy of the stream's bytes, which shares their pages, and where those begin that have not
     /// been drained.
-    pub(crate) fn snapshot(&self) -> (SizedBuffer, u64) {
+    pub(crate) fn snapshot(&self) -> Result<(SizedBuffer, u64)> {
         let inner = self.inner.lock();
-        (inner.buffer.clone(), inner.drained)
+        Ok((inner.buffer.try_clone()?, inner.drained))
     }
 }
 
@@ -109,7 +125,6 @@ impl Writer<'_> {
             let mut inner = self.stream.inner.lock();
             inner.buffer.replace_page(pos, page)?;
             inner.publish();
-            inner.unmap(pos..pos.saturating_add(PAGE_BYTES), false);
         }
         self.stream.notify_readers();
         Ok(())
@@ -118,9 +133,11 @@ impl Writer<'_> {
     /// Makes `len` bytes of the stream, from `to` on, those of `source` from `from` on, by sharing
     /// their pages.
     ///
-    /// `EINVAL` if positions are not at the start of pages, or if the end is inside a page and not
-    /// the end of both; `ENOMEM`, after which the stream is as it was.
-    pub(crate) fn share(&self, to: u64, source: &SizedBuffer, from: u64, len: u64) -> Result {
+    /// Takes O(log n) time if `to` and `from` are the same position. `EINVAL` if positions are not
+    /// at the start of pages, or if the end is inside a page and not the end of both; `ENXIO` for
+    /// what has been drained; `ENOMEM`; `EINTR` if the task is being killed. The stream is then as
+    /// it was.
+    pub(crate) fn share(&self, to: u64, source: SizedBuffer, from: u64, len: u64) -> Result {
         let end = from.checked_add(len).filter(|&end| end <= source.len());
         let end = end.ok_or(EINVAL)?;
         let to_end = to
@@ -130,42 +147,33 @@ impl Writer<'_> {
         if to % PAGE_BYTES != 0 || from % PAGE_BYTES != 0 {
             return Err(EINVAL);
         }
-        {
-            let mut inner = self.stream.inner.lock();
-            let is_end = end == source.len() && to_end >= inner.buffer.len();
-            if end % PAGE_BYTES != 0 && !is_end {
-                return Err(EINVAL);
-            }
-            let before = inner.buffer.clone();
-            if let Err(err) = share_pages(&mut inner.buffer, to, source, from..end) {
-                inner.buffer = before;
-                return Err(err);
-            }
-            inner.publish();
-            inner.unmap(to..to_end, false);
+        // The length stays as it is while this is the only writer.
+        let is_end = end == source.len() && to_end >= self.len();
+        if end % PAGE_BYTES != 0 && !is_end {
+            return Err(EINVAL);
         }
+        let mut shared = match to == from {
+            true => source,
+            false => shifted(&source, from..end, to)?,
+        };
+        self.take_over(to..to_end, &mut shared, true)?;
         self.stream.notify_readers();
         Ok(())
     }
 }
 
-/// Replaces the bytes from `to` on with those of `range` of `source`.
-fn share_pages(
-    buffer: &mut SizedBuffer,
-    to: u64,
-    source: &SizedBuffer,
-    range: core::ops::Range<u64>,
-) -> Result {
-    let to_end = to + (range.end - range.start);
-    let end = to_end.max(buffer.len());
-    buffer.punch(to..to_end)?;
+/// A buffer that shares the pages of `range` of `source`, from `to` on.
+fn shifted(source: &SizedBuffer, range: Range<u64>, to: u64) -> Result<SizedBuffer> {
+    let mut shifted = SizedBuffer::new();
     let mut next = range.start;
     while let Some(pos) = source.next_data(next).filter(|&pos| pos < range.end) {
-        if let Some(page) = source.lend(pos) {
-            buffer.replace_page(to + (pos - range.start), page)?;
+        if let Some(page) = source.lend(pos)? {
+            shifted.replace_page(to + (pos - range.start), page)?;
         }
         next = pos + PAGE_BYTES;
+        if fatal_signal_pending() {
+            return Err(EINTR);
+        }
     }
-    // The last page may reach past the end of the bytes.
-    buffer.set_len(end).map(|_| ())
+    Ok(shifted)
 }

@@ -3,20 +3,22 @@
 //! Putting bytes into a stream.
 
 use super::{
+    stall::Stall,
     Progress,
     Stream,
     SLICE, //
 };
-use crate::sys::{
-    iov::SourceIter,
-    sched::fatal_signal_pending, //
+use crate::{
+    sized_buffer::SizedBuffer,
+    sys::{
+        iov::SourceIter,
+        mutex::KillableGuard,
+        sched::fatal_signal_pending, //
+    }, //
 };
+use core::ops::Range;
 use kernel::{
     prelude::*,
-    sync::lock::{
-        mutex::MutexBackend,
-        Guard, //
-    },
     time::{
         msecs_to_jiffies,
         Delta, //
@@ -24,12 +26,12 @@ use kernel::{
 };
 
 impl Stream {
-    /// Waits until no other change is being made.
-    pub(crate) fn lock_for_writing(&self) -> Writer<'_> {
-        Writer {
+    /// Waits until no other change is being made. `EINTR` if the task is being killed.
+    pub(crate) fn lock_for_writing(&self) -> Result<Writer<'_>> {
+        Ok(Writer {
             stream: self,
-            _writing: self.writing.lock(),
-        }
+            _writing: self.writing.lock()?,
+        })
     }
 
     /// As [`Stream::lock_for_writing`], or `EAGAIN` if that would wait.
@@ -95,7 +97,7 @@ pub(crate) struct Allowance {
 /// The right to change the stream's bytes and length, which one task has at a time.
 pub(crate) struct Writer<'a> {
     pub(super) stream: &'a Stream,
-    _writing: Guard<'a, (), MutexBackend>,
+    _writing: KillableGuard<'a>,
 }
 
 impl Writer<'_> {
@@ -132,88 +134,98 @@ impl Writer<'_> {
     /// Copies up to `limit` bytes from `src` to the stream, from `pos` on.
     ///
     /// `EFAULT` if the source cannot be read, `ENOMEM`, `EFBIG`, `ENXIO` for what is drained
-    /// meanwhile; what went before counts.
+    /// meanwhile, `EINTR` if the task is being killed; what went before counts.
     pub(crate) fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, limit: usize) -> Progress {
-        let mut done = 0;
-        let end = loop {
-            let slice = SLICE.min(limit - done);
-            if slice == 0 {
-                break Ok(());
-            }
+        copy_in(src, limit, |done, src| {
             let here = pos.saturating_add(done as u64);
-            let (copied, end) = {
-                let mut inner = self.stream.inner.lock();
-                if here < inner.drained {
-                    break Err(ENXIO);
-                }
-                let (copied, end) = inner.buffer.write_from(here, src.limit(slice));
-                if copied > 0 {
-                    inner.publish();
-                    inner.unmap(here..here.saturating_add(copied as u64), false);
-                }
-                (copied, end)
-            };
-            done += copied;
+            let mut inner = self.stream.inner.lock();
+            if here < inner.drained {
+                return (0, Err(ENXIO));
+            }
+            let (copied, end) = inner.buffer.write_from(here, src);
             if copied > 0 {
+                inner.publish();
+                drop(inner);
                 self.stream.notify_readers();
             }
-            match end {
-                Ok(()) => (),
-                // Not in memory, or not there at all.
-                Err(err) if err == EFAULT => {
-                    if src.fault_in(slice - copied) == 0 {
-                        break Err(EFAULT);
-                    }
-                }
-                Err(err) => break Err(err),
-            }
-            if fatal_signal_pending() {
-                break Err(EINTR);
-            }
-        };
-        Progress { bytes: done, end }
+            (copied, end)
+        })
     }
 
     /// Copies `len` bytes from `src` to the stream, from `pos` on, or leaves it as it was.
     ///
-    /// Nobody sees a part of it. Errors as for [`Writer::write`].
+    /// Nobody sees a part of it: the bytes are collected beside the stream, which takes them over
+    /// in one step. Errors as for [`Writer::write`].
     pub(crate) fn write_atomic(
         &self,
         pos: u64,
         src: &mut SourceIter<'_, '_>,
         len: usize,
     ) -> Result {
-        loop {
-            let err = {
-                let mut inner = self.stream.inner.lock();
-                if pos < inner.drained {
-                    return Err(ENXIO);
-                }
-                let before = inner.buffer.clone();
-                match inner.buffer.write_from(pos, src.limit(len)) {
-                    (_, Ok(())) => {
-                        inner.publish();
-                        inner.unmap(pos..pos.saturating_add(len as u64), false);
-                        break;
-                    }
-                    (_, Err(err)) => {
-                        inner.buffer = before;
-                        err
-                    }
-                }
-            };
-            src.rewind();
-            if err != EFAULT {
-                return Err(err);
-            }
-            if src.fault_in(len) < len {
-                return Err(EFAULT);
-            }
-            if fatal_signal_pending() {
-                return Err(EINTR);
-            }
-        }
+        let mut built = SizedBuffer::new();
+        let progress = copy_in(src, len, |done, src| {
+            built.write_from(pos.saturating_add(done as u64), src)
+        });
+        progress.end?;
+        self.take_over(pos..pos.saturating_add(len as u64), &mut built, true)?;
         self.stream.notify_readers();
         Ok(())
     }
+
+    /// Makes the bytes in `range` those of `built`: [`SizedBuffer::take_range`].
+    ///
+    /// What the stream had there is left in `built`, so that it is not freed under the lock. `ENXIO`
+    /// if the start of `range` has been drained; `ENOMEM`, `EFBIG`. The stream is then as it was.
+    pub(super) fn take_over(
+        &self,
+        range: Range<u64>,
+        built: &mut SizedBuffer,
+        grow: bool,
+    ) -> Result {
+        let mut inner = self.stream.inner.lock();
+        if range.start < inner.drained {
+            return Err(ENXIO);
+        }
+        inner.buffer.take_range(range, built, grow)?;
+        inner.publish();
+        Ok(())
+    }
+}
+
+/// Copies up to `limit` bytes from `src`, a slice at a time.
+///
+/// `put` copies a slice, told how many bytes went before, with page faults disabled. Where that ends
+/// at a page that is not in memory, the page is brought in while `put` holds no lock. `EFAULT` if
+/// there is no such page, `EINTR` if the task is being killed, and what `put` returns.
+fn copy_in(
+    src: &mut SourceIter<'_, '_>,
+    limit: usize,
+    mut put: impl FnMut(usize, &mut SourceIter<'_, '_>) -> (usize, Result),
+) -> Progress {
+    let mut done = 0;
+    let mut stall = Stall::new();
+    let end = loop {
+        let slice = stall.limit(SLICE.min(limit - done));
+        if slice == 0 {
+            break Ok(());
+        }
+        let (copied, end) = put(done, src.limit(slice));
+        done += copied;
+        match end {
+            Err(err) if err == EFAULT => {
+                if src.fault_in(slice - copied) == 0 {
+                    break Err(EFAULT);
+                }
+            }
+            Err(err) => break Err(err),
+            Ok(()) => (),
+        }
+        if let Err(err) = stall.note(copied) {
+            break Err(err);
+        }
+        if fatal_signal_pending() {
+            break Err(EINTR);
+        }
+    };
+    Progress { bytes: done, end }
 }

@@ -11,6 +11,7 @@
 #include <linux/highmem.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/pagemap.h>
 #include <linux/poll.h>
 #include <linux/pseudo_fs.h>
@@ -59,6 +60,8 @@ static const __poll_t QEMUFILE_EPOLLWRNORM __maybe_unused = EPOLLWRNORM;
  */
 static const gfp_t QEMUFILE_GFP_PAGE __maybe_unused =
 	GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+static const gfp_t QEMUFILE_GFP_NODE __maybe_unused =
+	GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
 static const gfp_t QEMUFILE_GFP_FOLIO __maybe_unused =
 	((GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_NOWARN | __GFP_NORETRY) & ~__GFP_DIRECT_RECLAIM);
 
@@ -92,6 +95,11 @@ unsigned long qemufile_folio_nr_pages(struct folio *folio)
 int qemufile_folio_refs(struct folio *folio)
 {
 	return folio_ref_count(folio);
+}
+
+bool qemufile_folio_mapped(struct folio *folio)
+{
+	return folio_mapped(folio);
 }
 
 void qemufile_folio_ref_add(struct folio *folio, int n)
@@ -197,6 +205,13 @@ void qemufile_cond_resched(void)
 bool qemufile_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+/* include/linux/mutex.h */
+
+int qemufile_mutex_lock_killable(struct mutex *lock)
+{
+	return mutex_lock_killable(lock);
 }
 
 /* include/linux/fs.h */

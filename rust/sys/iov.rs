@@ -36,17 +36,11 @@ use kernel::{
 pub(crate) struct SourceIter<'a, 'data> {
     iov: &'a mut IovIterSource<'data>,
     limit: usize,
-    /// Bytes taken since `new`.
-    copied: usize,
 }
 
 impl<'a, 'data> SourceIter<'a, 'data> {
     pub(crate) fn new(iov: &'a mut IovIterSource<'data>) -> Self {
-        Self {
-            iov,
-            limit: 0,
-            copied: 0,
-        }
+        Self { iov, limit: 0 }
     }
 
     /// How many bytes there are in all.
@@ -69,14 +63,6 @@ impl<'a, 'data> SourceIter<'a, 'data> {
         let missing = unsafe { bindings::fault_in_iov_iter_readable(self.iov.as_raw(), len) };
         len.saturating_sub(missing)
     }
-
-    /// Goes back to where this iterator began: what was copied since is to be copied again.
-    pub(crate) fn rewind(&mut self) {
-        // SAFETY: `copied` bytes were taken from the iterator since `new`, and nobody else could
-        // move it meanwhile.
-        unsafe { self.iov.revert(self.copied) };
-        self.copied = 0;
-    }
 }
 
 impl Source for SourceIter<'_, '_> {
@@ -90,7 +76,6 @@ impl Source for SourceIter<'_, '_> {
         // valid by the invariant of `IovIterSource`.
         let done =
             unsafe { bindings::copy_folio_from_iter_atomic(folio, start, len, self.iov.as_raw()) };
-        self.copied += done;
         self.limit -= done.min(self.limit);
         done
     }

@@ -6,6 +6,7 @@
 //! header, shaped as it could stand in the `kernel` crate; everything above is safe Rust.
 
 pub(crate) mod abi;
+pub(crate) mod alloc;
 mod bindings;
 pub(crate) mod fasync;
 pub(crate) mod file;
@@ -14,6 +15,7 @@ pub(crate) mod inode;
 pub(crate) mod iov;
 pub(crate) mod misc_device;
 pub(crate) mod mmap;
+pub(crate) mod mutex;
 pub mod page;
 pub(crate) mod poll;
 pub(crate) mod pseudo_fs;

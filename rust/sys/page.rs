@@ -17,13 +17,16 @@ use super::bindings as helpers;
 use core::ptr::NonNull;
 use kernel::{
     alloc::AllocError,
-    bindings, //
+    bindings,
+    prelude::*, //
 };
 
 pub use kernel::page::PAGE_SIZE;
 
-/// How many references to a folio are enough: far from what its count can hold, and far from what
-/// clones and pipes come to.
+/// The most references to a folio that [`PageRef::try_clone`] adds to.
+///
+/// Far above what clones and pipes come to, and far below the 2^31 at which `_refcount` wraps, so
+/// that the check and the addition need not be one step.
 pub const MAX_REFS: usize = 1 << 28;
 
 /// A reference to one page.
@@ -73,6 +76,20 @@ impl PageRef {
     pub(super) unsafe fn from_raw(page: NonNull<bindings::page>) -> Self {
         // INVARIANT: By the caller's promise.
         Self { page }
+    }
+
+    /// Takes another reference to the page.
+    ///
+    /// Fails when the folio has [`MAX_REFS`] references: a count that wraps would free the folio
+    /// under its users. `try_get_page()` refuses for the same reason.
+    pub fn try_clone(&self) -> Result<Self, AllocError> {
+        if self.folio().refs() >= MAX_REFS {
+            return Err(AllocError);
+        }
+        // SAFETY: The folio is valid.
+        unsafe { helpers::qemufile_folio_ref_add(self.raw_folio(), 1) };
+        // INVARIANT: The reference just taken is the clone's.
+        Ok(Self { page: self.page })
     }
 
     pub(super) fn as_ptr(&self) -> *mut bindings::page {
@@ -179,19 +196,18 @@ impl Folio<'_> {
         usize::try_from(refs).unwrap_or(usize::MAX)
     }
 
+    /// Whether any page of the folio is mapped into an address space.
+    ///
+    /// A mapping that the caller's locks keep from being made or removed is seen for certain.
+    pub fn is_mapped(&self) -> bool {
+        // SAFETY: The folio is valid.
+        unsafe { helpers::qemufile_folio_mapped(self.raw) }
+    }
+
     /// Whether `page` is the page `index` of this folio, which has that many.
     pub fn is_at(&self, index: usize, page: &PageRef) -> bool {
         let first = self.raw.cast::<bindings::page>();
         core::ptr::eq(first.wrapping_add(index), page.page.as_ptr())
-    }
-}
-
-impl Clone for PageRef {
-    fn clone(&self) -> Self {
-        // SAFETY: The folio is valid.
-        unsafe { helpers::qemufile_folio_ref_add(self.raw_folio(), 1) };
-        // INVARIANT: The reference just taken is the clone's.
-        Self { page: self.page }
     }
 }
 
@@ -240,5 +256,24 @@ impl ExactSizeIterator for Run {}
 impl Drop for Run {
     fn drop(&mut self) {
         self.for_each(drop);
+    }
+}
+
+#[kunit_tests(qemufile_sys_page)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_bounded() -> Result {
+        let page = PageRef::alloc_run(0)?.next().ok_or(EINVAL)?;
+        let most = MAX_REFS as i32 - 1;
+        // SAFETY: The folio is valid. Nobody else has it, and the references go again below.
+        unsafe { helpers::qemufile_folio_ref_add(page.raw_folio(), most) };
+        let refused = page.try_clone().is_err();
+        // SAFETY: As above; one reference is left.
+        unsafe { helpers::qemufile_folio_ref_add(page.raw_folio(), -most) };
+        assert!(refused);
+        assert!(page.try_clone().is_ok());
+        Ok(())
     }
 }

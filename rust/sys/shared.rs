@@ -6,6 +6,7 @@
 //!
 //! [`Arc`]: kernel::sync::Arc
 
+use super::alloc::MayFail;
 use core::{
     ops::Deref,
     ptr::NonNull, //
@@ -13,14 +14,21 @@ use core::{
 use kernel::{
     alloc::{
         AllocError,
-        Flags, //
+        Box, //
     },
     prelude::*,
     sync::{
-        atomic::Acquire,
+        atomic::{
+            Acquire,
+            Relaxed, //
+        },
         Refcount, //
     },
 };
+
+/// The most owners of a value that [`Shared::try_clone`] adds to: far below the 2^31 at which
+/// `refcount_t` saturates, and leaks.
+const MAX_OWNERS: i32 = 1 << 28;
 
 struct Counted<T> {
     refs: Refcount,
@@ -31,7 +39,7 @@ struct Counted<T> {
 ///
 /// # Invariants
 ///
-/// `ptr` comes from [`KBox::into_raw`], and each `Shared` owns one count of `refs`.
+/// `ptr` comes from [`Box::leak`], and each `Shared` owns one count of `refs`.
 pub(crate) struct Shared<T> {
     ptr: NonNull<Counted<T>>,
 }
@@ -39,23 +47,32 @@ pub(crate) struct Shared<T> {
 // SAFETY: Sending a `Shared<T>` gives another thread `&T`, and `&mut T` or `T` when it is the last
 // owner: both are what `Send` and `Sync` of `T` allow.
 unsafe impl<T: Send + Sync> Send for Shared<T> {}
-// SAFETY: A `&Shared<T>` gives `&T`, and by `clone` a `Shared<T>`, for which see above.
+// SAFETY: A `&Shared<T>` gives `&T`, and by `try_clone` a `Shared<T>`, for which see above.
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     /// Moves `value` into memory that clones of the pointer share.
-    pub(crate) fn new(value: T, flags: Flags) -> Result<Self, AllocError> {
-        let counted = KBox::new(
-            Counted {
-                refs: Refcount::new(1),
-                value,
-            },
-            flags,
-        )?;
-        // INVARIANT: The pointer is fresh from `KBox::into_raw` and its count of one is ours.
+    pub(crate) fn new(value: T) -> Result<Self, AllocError> {
+        let counted = Counted {
+            refs: Refcount::new(1),
+            value,
+        };
+        let counted = Box::<_, MayFail>::new(counted, GFP_KERNEL_ACCOUNT)?;
+        // INVARIANT: The pointer is fresh from `Box::leak` and its count of one is ours.
         Ok(Self {
-            ptr: NonNull::from(KBox::leak(counted)),
+            ptr: NonNull::from(Box::leak(counted)),
         })
+    }
+
+    /// Makes another owner of the value. Fails when there are too many.
+    pub(crate) fn try_clone(&self) -> Result<Self, AllocError> {
+        let refs = &self.counted().refs;
+        if refs.as_atomic().load(Relaxed) >= MAX_OWNERS {
+            return Err(AllocError);
+        }
+        refs.inc();
+        // INVARIANT: The count just added is the clone's.
+        Ok(Self { ptr: self.ptr })
     }
 
     /// The value to change, if no clone of this pointer exists.
@@ -68,6 +85,11 @@ impl<T> Shared<T> {
         // SAFETY: By the type invariant `ptr` is valid. The only count is ours and `&mut self`
         // keeps it from being cloned, so nobody else reaches the value.
         Some(unsafe { &mut self.ptr.as_mut().value })
+    }
+
+    /// Whether the value has other owners. They can go at any time.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.counted().refs.as_atomic().load(Relaxed) != 1
     }
 
     fn counted(&self) -> &Counted<T> {
@@ -84,20 +106,28 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        self.counted().refs.inc();
-        // INVARIANT: The count just added is the clone's.
-        Self { ptr: self.ptr }
-    }
-}
-
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         if self.counted().refs.dec_and_test() {
-            // SAFETY: By the type invariant the pointer comes from `KBox`, and the last count was
-            // ours: nobody else uses it.
-            drop(unsafe { KBox::from_raw(self.ptr.as_ptr()) });
+            // SAFETY: By the type invariant the pointer comes from `Box::leak`, and the last count
+            // was ours: nobody else uses it.
+            drop(unsafe { Box::<_, MayFail>::from_raw(self.ptr.as_ptr()) });
         }
+    }
+}
+
+#[kunit_tests(qemufile_sys_shared)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_bounded() -> Result {
+        let one = Shared::new(7)?;
+        one.counted().refs.set(MAX_OWNERS);
+        let refused = one.try_clone().is_err();
+        one.counted().refs.set(1);
+        assert!(refused);
+        assert!(one.try_clone().is_ok());
+        Ok(())
     }
 }

@@ -83,6 +83,16 @@ impl Model {
         }
     }
 
+    /// Makes the pages that have bytes of `range` those of `other`.
+    pub fn take(&mut self, range: Range<u64>, other: &Self) {
+        let pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
+        self.pages.retain(|index, _| !pages.contains(index));
+        let taken = other.pages.range(pages);
+        self.pages
+            .extend(taken.map(|(index, page)| (*index, page.clone())));
+        self.len = self.len.max(range.end);
+    }
+
     /// The page at `pos`, made if need be.
     pub fn page(&mut self, pos: u64) -> &mut Vec<u8> {
         let page = self.pages.entry(pos / PAGE_BYTES);

@@ -68,8 +68,10 @@ pub enum Op {
     Drop,
     Lend(Place),
     GiveBack,
-    /// Writes through a page that was asked for.
-    Touch(Place, u16, u8),
+    /// Builds what a write would leave beside the buffer, and then takes it over.
+    TakeWrite(Place, Size, u8),
+    /// Takes over a range of another buffer, which then shares it.
+    TakeShared(Place, Size, u8),
     /// Takes a fresh page in, or one lent out before.
     ReplacePage(Place, bool, u8),
     /// Looks at every chunk.

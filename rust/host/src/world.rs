@@ -48,7 +48,8 @@ impl World {
         let at = usize::from(step.buffer) % self.buffers.len();
         match step.op {
             Op::Clone if self.buffers.len() < MOST_BUFFERS => {
-                let copy = self.buffers[at].clone();
+                let (buffer, model) = &self.buffers[at];
+                let copy = (buffer.try_clone().expect("a clone"), model.clone());
                 self.buffers.push(copy);
             }
             Op::Clone => (),
@@ -66,10 +67,18 @@ impl World {
     }
 
     fn change(&mut self, at: usize, step: &Step) -> bool {
+        let other = match step.op {
+            Op::TakeShared(_, _, other) => {
+                let (buffer, model) = &self.buffers[usize::from(other) % self.buffers.len()];
+                Some((buffer.try_clone().expect("a clone"), model.clone()))
+            }
+            _ => None,
+        };
         let (buffer, model) = &mut self.buffers[at];
         let mut one = One {
             buffer,
             model,
+            other,
             lent: &mut self.lent,
             failure: step.failure,
         };
@@ -101,12 +110,12 @@ impl World {
                 assert!(bytes[..len] == model.read(start, PAGE_SIZE));
             }
             for pos in model.pages() {
-                let page = buffer.lend(pos).expect("a page");
+                let page = buffer.lend(pos).expect("a reference").expect("a page");
                 assert!(Some(&content(&page)) == model.get_page(pos));
                 let before = pos
                     .checked_sub(PAGE_BYTES)
                     .filter(|_| pos % LEAF_BYTES != 0);
-                let before = before.and_then(|before| buffer.lend(before));
+                let before = before.and_then(|before| buffer.lend(before).expect("a reference"));
                 chunks += u64::from(!before.as_ref().is_some_and(|before| {
                     let folio = page.folio();
                     folio.index() > 0 && folio.is_at(folio.index() - 1, before)
@@ -170,6 +179,8 @@ impl Sink for Faulty<&mut [u8]> {
 struct One<'a> {
     buffer: &'a mut SizedBuffer,
     model: &'a mut Model,
+    /// A clone of another buffer, for an operation that wants one.
+    other: Option<(SizedBuffer, Model)>,
     lent: &'a mut Vec<(PageRef, Vec<u8>)>,
     failure: Failure,
 }
@@ -193,7 +204,8 @@ impl One<'_> {
             Op::Reserve(place, size) => self.reserve(place.pos(), size.bytes() as u64),
             Op::Next(place) => self.next(place.pos()),
             Op::Lend(place) => self.lend(place.pos()),
-            Op::Touch(place, offset, byte) => self.touch(place.pos(), offset, byte),
+            Op::TakeWrite(place, size, seed) => self.take_write(place.pos(), size, seed),
+            Op::TakeShared(place, size, _) => self.take_shared(place.pos(), size),
             Op::ReplacePage(place, lent, seed) => self.replace_page(place.pos(), lent, seed),
             Op::Chunks(place, size) => self.chunks(place.pos(), size),
             Op::Clone | Op::Drop | Op::GiveBack => false,
@@ -234,7 +246,7 @@ impl One<'_> {
     fn write(&mut self, pos: u64, size: Size, seed: u8, good: Option<Size>, atomic: bool) -> bool {
         let bytes = pattern(seed, size.bytes());
         let good = good.map_or(usize::MAX, Size::bytes);
-        let before = atomic.then(|| self.buffer.clone());
+        let before = atomic.then(|| self.buffer.try_clone().expect("a clone"));
         let ((done, outcome), failed) = self.failing(|buffer| {
             let inner = &bytes[..];
             buffer.write_from(pos, &mut Faulty { inner, good })
@@ -292,13 +304,13 @@ impl One<'_> {
     }
 
     fn set_len(&mut self, len: u64) -> bool {
-        let outcome = self.failing(|buffer| buffer.set_len(len));
-        let expected = if len <= MAX_LEN { Ok(len) } else { Err(EFBIG) };
+        let outcome = self.failing(|buffer| buffer.set_len(len).map(drop));
+        let expected = if len <= MAX_LEN { Ok(()) } else { Err(EFBIG) };
         self.settle(outcome, expected, |model| model.set_len(len))
     }
 
     fn punch(&mut self, from: u64, to: u64) -> bool {
-        let outcome = self.failing(|buffer| buffer.punch(from..to));
+        let outcome = self.failing(|buffer| buffer.punch(from..to).map(drop));
         self.settle(outcome, Ok(()), |model| model.punch(from..to))
     }
 
@@ -319,7 +331,7 @@ impl One<'_> {
     }
 
     fn lend(&mut self, pos: u64) -> bool {
-        let page = self.buffer.lend(pos);
+        let page = self.buffer.lend(pos).expect("a reference");
         assert!(page.as_ref().map(content).as_ref() == self.model.get_page(pos));
         if let Some(page) = page.filter(|_| self.lent.len() < MOST_LENT) {
             let bytes = content(&page);
@@ -328,22 +340,35 @@ impl One<'_> {
         false
     }
 
-    fn touch(&mut self, pos: u64, offset: u16, byte: u8) -> bool {
-        let offset = usize::from(offset) % PAGE_SIZE;
-        // Beyond the end a page has to stay zero.
-        let start = pos / PAGE_BYTES * PAGE_BYTES;
-        let inside = start + (offset as u64) < self.model.len;
-        let (page, failed) = self.failing(|buffer| buffer.page_for_write(pos));
-        if let Some(page) = page.as_ref().ok().filter(|_| inside) {
-            page.write(offset, &[byte]);
+    fn take_write(&mut self, pos: u64, size: Size, seed: u8) -> bool {
+        let bytes = pattern(seed, size.bytes().min(self.model.room(pos, size.bytes())));
+        if bytes.is_empty() {
+            return false;
         }
-        let outcome = (page.map(drop), failed);
-        let expected = if pos < MAX_LEN { Ok(()) } else { Err(EFBIG) };
-        self.settle(outcome, expected, |model| {
-            let page = model.page(pos);
-            if inside {
-                page[offset] = byte;
-            }
+        let range = pos..pos + bytes.len() as u64;
+        let outcome = self.failing(|buffer| {
+            let mut built = SizedBuffer::new();
+            let (_, outcome) = built.write_from(pos, &mut &bytes[..]);
+            outcome?;
+            buffer.take_range(range, &mut built, true)
+        });
+        self.settle(outcome, Ok(()), |model| model.write(pos, &bytes))
+    }
+
+    /// Takes a range of whole pages, or up to the end of both.
+    fn take_shared(&mut self, pos: u64, size: Size) -> bool {
+        let (mut other, other_model) = self.other.take().expect("another buffer");
+        let start = pos / PAGE_BYTES * PAGE_BYTES;
+        let mut end = start + size.bytes() as u64 / PAGE_BYTES * PAGE_BYTES;
+        if end >= other_model.len && other_model.len >= self.model.len {
+            end = other_model.len;
+        }
+        if start >= end || end > other_model.len.min(MAX_LEN) {
+            return false;
+        }
+        let outcome = self.failing(|buffer| buffer.take_range(start..end, &mut other, true));
+        self.settle(outcome, Ok(()), |model| {
+            model.take(start..end, &other_model)
         })
     }
 
@@ -354,7 +379,7 @@ impl One<'_> {
             pos / PAGE_BYTES * PAGE_BYTES
         };
         let page = match self.lent.last() {
-            Some((page, _)) if lent => page.clone(),
+            Some((page, _)) if lent => page.try_clone().expect("a reference"),
             _ => {
                 let mut run = PageRef::alloc_run(u32::from(seed) % 3).expect("a page");
                 let page = run.nth(usize::from(seed) % run.len()).expect("a page");

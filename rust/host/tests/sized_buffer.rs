@@ -2,6 +2,7 @@
 
 //! What a buffer promises about memory and time, as counted by the stand-ins.
 
+use kernel::error::code::ENOMEM;
 use qemufile::{
     sized_buffer::{SizedBuffer, MAX_LEN},
     sys::{
@@ -47,7 +48,9 @@ fn a_clone_takes_no_memory() {
     let buffer = buffer_of(5000 * PAGE_SIZE);
     let before = (fault::live_pages(), fault::live_nodes());
     fault::fail_after(0);
-    let clones: Vec<_> = (0..100).map(|_| buffer.clone()).collect();
+    let clones: Vec<_> = (0..100)
+        .map(|_| buffer.try_clone().expect("a clone"))
+        .collect();
     assert!(!fault::reset());
     assert_eq!((fault::live_pages(), fault::live_nodes()), before);
     assert!(clones.iter().all(|clone| clone.len() == buffer.len()));
@@ -57,7 +60,7 @@ fn a_clone_takes_no_memory() {
 fn a_write_to_a_clone_copies_the_pages_and_the_way_to_them_only() {
     let buffer = buffer_of(5000 * PAGE_SIZE);
     let before = (fault::live_pages(), fault::live_nodes());
-    let mut clone = buffer.clone();
+    let mut clone = buffer.try_clone().expect("a clone");
     clone.write_at(1234 * PAGE_BYTES + 5, b"x").expect("memory");
     assert_eq!(fault::live_pages(), before.0 + 1);
     assert!(fault::live_nodes() <= before.1 + 3);
@@ -107,10 +110,15 @@ fn what_fails_leaves_no_nodes() {
     let before = (fault::live_pages(), fault::live_nodes());
     let operations: [fn(&mut SizedBuffer) -> bool; 4] = [
         |buffer| buffer.write_at(1 << 50, b"x").is_ok(),
-        |buffer| buffer.page_for_write(1 << 50).is_ok(),
+        |buffer| {
+            let mut built = SizedBuffer::new();
+            let range = (1 << 50) - 5..(1 << 50) + 300 * PAGE_BYTES;
+            built.reserve(range.start, 305 * PAGE_BYTES).is_ok()
+                && buffer.take_range(range, &mut built, true).is_ok()
+        },
         |buffer| buffer.reserve(1 << 50, 200 * PAGE_BYTES).is_ok(),
         |buffer| {
-            let page = buffer.lend(0).expect("a page");
+            let page = buffer.lend(0).expect("a reference").expect("a page");
             buffer.replace_page(1 << 50, page).is_ok()
         },
     ];
@@ -124,8 +132,8 @@ fn what_fails_leaves_no_nodes() {
             }
             assert_eq!((fault::live_pages(), fault::live_nodes()), before);
         }
-        buffer.set_len(1 << 50).expect("memory");
-        buffer.punch(1..u64::MAX).expect("memory");
+        drop(buffer.set_len(1 << 50).expect("memory"));
+        drop(buffer.punch(1..u64::MAX).expect("memory"));
         assert_eq!((fault::live_pages(), fault::live_nodes()), before);
     }
 }
@@ -146,22 +154,21 @@ fn writing_over_allocates_nothing() {
     fault::fail_after(0);
     let bytes = pattern(2, 99 * PAGE_SIZE);
     assert_eq!(buffer.write_at(7, &bytes), Ok(bytes.len()));
-    buffer
-        .punch(3..50 * PAGE_BYTES + 7)
-        .expect("no need of memory");
-    buffer
-        .set_len(60 * PAGE_BYTES + 1)
-        .expect("no need of memory");
+    let punched = buffer.punch(3..50 * PAGE_BYTES + 7);
+    drop(punched.expect("no need of memory"));
+    let cut = buffer.set_len(60 * PAGE_BYTES + 1);
+    drop(cut.expect("no need of memory"));
     assert!(!fault::reset());
 }
 
 #[test]
 fn growing_moves_no_page() {
     let mut buffer = buffer_of(PAGE_SIZE);
-    let page = buffer.lend(0).expect("a page");
+    let page = buffer.lend(0).expect("a reference").expect("a page");
     for bits in 13..63 {
         buffer.write_at(1 << bits, b"x").expect("memory");
-        assert!(buffer.lend(0).is_some_and(|now| {
+        let now = buffer.lend(0).expect("a reference");
+        assert!(now.is_some_and(|now| {
             let folio = page.folio();
             folio.is_at(folio.index(), &now)
         }));
@@ -178,8 +185,8 @@ fn a_terabyte_of_holes_and_pages_comes_and_goes_on_a_small_stack() {
         }
         buffer.write_at(MAX_LEN - 1, b"x").expect("memory");
         assert_eq!(buffer.allocated(), 4097 * PAGE_BYTES);
-        let mut clone = buffer.clone();
-        clone.set_len(1 << 39).expect("memory");
+        let mut clone = buffer.try_clone().expect("a clone");
+        drop(clone.set_len(1 << 39).expect("memory"));
         assert_eq!(clone.allocated(), 2048 * PAGE_BYTES);
         drop(buffer);
         assert_eq!(clone.next_data((1 << 28) + PAGE_BYTES), Some(2 << 28));
@@ -197,20 +204,50 @@ fn a_terabyte_of_holes_and_pages_comes_and_goes_on_a_small_stack() {
 
 #[test]
 fn a_page_can_be_in_so_many_places_and_no_more() {
-    let mut buffer = buffer_of(PAGE_SIZE);
-    let page = buffer.lend(0).expect("a page");
-    let places = MAX_REFS as u64 - 1;
-    for index in 0..=places {
-        let outcome = buffer.replace_page(index * PAGE_BYTES, page.clone());
-        assert_eq!(outcome.is_ok(), index < places, "{index}");
+    let buffer = buffer_of(PAGE_SIZE);
+    let mut lent = Vec::new();
+    while let Ok(Some(page)) = buffer.lend(0) {
+        lent.push(page);
     }
-    assert_eq!(buffer.len(), places * PAGE_BYTES);
+    assert_eq!(lent.len(), MAX_REFS - 1);
+    lent.pop();
+    assert!(matches!(buffer.lend(0), Ok(Some(_))));
+}
+
+#[test]
+fn a_copy_of_a_node_takes_no_reference_too_many() {
+    let mut buffer = buffer_of(3 * PAGE_SIZE);
+    let mut clone = buffer.try_clone().expect("a clone");
+    let mut lent = Vec::new();
+    while let Ok(Some(page)) = buffer.lend(PAGE_BYTES) {
+        lent.push(page);
+    }
+    let before = (fault::live_pages(), fault::live_nodes());
+    assert_eq!(buffer.write_at(0, b"x"), Err(ENOMEM));
+    assert_eq!(clone.punch(0..7).err(), Some(ENOMEM));
+    assert_eq!((fault::live_pages(), fault::live_nodes()), before);
+    lent.clear();
+    assert_eq!(buffer.write_at(0, b"x"), Ok(1));
+}
+
+#[test]
+fn what_is_taken_out_is_freed_by_whoever_drops_it() {
+    let mut buffer = buffer_of(9000 * PAGE_SIZE);
+    let before = fault::live_pages();
+    let removed = buffer
+        .punch(16 * PAGE_BYTES..8000 * PAGE_BYTES)
+        .expect("memory");
+    assert_eq!(fault::live_pages(), before);
+    assert_eq!(buffer.allocated(), 1016 * PAGE_BYTES);
+    drop(removed);
+    assert_eq!(fault::live_pages(), before - 7984);
 }
 
 #[test]
 fn a_partial_copy_of_a_shared_page_keeps_the_rest() {
     let mut buffer = buffer_of(4 * PAGE_SIZE);
-    let lent: Vec<PageRef> = (0..4).filter_map(|i| buffer.lend(i * PAGE_BYTES)).collect();
+    let lend = |i| buffer.lend(i * PAGE_BYTES).expect("a reference");
+    let lent: Vec<PageRef> = (0..4).filter_map(lend).collect();
     let mut expected = pattern(1, 4 * PAGE_SIZE);
     expected[10..2 * PAGE_SIZE + 5].fill(9);
     let nines = vec![9; 2 * PAGE_SIZE - 5];

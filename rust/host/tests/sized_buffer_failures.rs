@@ -62,10 +62,11 @@ fn operations() -> Vec<Op> {
             all.push(Op::WriteAt(place, size, 9));
             all.push(Op::PunchNear(place, size));
             all.push(Op::Reserve(place, size));
+            all.push(Op::TakeWrite(place, size, 9));
+            all.push(Op::TakeShared(place, size, 1));
         }
         all.push(Op::SetLen(place));
         all.push(Op::Punch(at(1, 1), place));
-        all.push(Op::Touch(place, 5, 9));
         all.push(Op::ReplacePage(place, false, 9));
         all.push(Op::ReplacePage(place, true, 9));
     }

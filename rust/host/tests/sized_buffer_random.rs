@@ -46,8 +46,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Drop),
         3 => place().prop_map(Op::Lend),
         2 => Just(Op::GiveBack),
-        2 => (place(), any::<u16>(), any::<u8>())
-            .prop_map(|(place, offset, byte)| Op::Touch(place, offset, byte)),
+        2 => (place(), size(), any::<u8>())
+            .prop_map(|(place, size, seed)| Op::TakeWrite(place, size, seed)),
+        2 => (place(), size(), any::<u8>())
+            .prop_map(|(place, size, other)| Op::TakeShared(place, size, other)),
         2 => (place(), any::<bool>(), any::<u8>())
             .prop_map(|(place, lent, seed)| Op::ReplacePage(place, lent, seed)),
         2 => (place(), size()).prop_map(|(place, size)| Op::Chunks(place, size)),

@@ -9,6 +9,7 @@ pub mod alloc;
 pub mod error;
 pub mod fault;
 mod kvec;
+pub mod sync;
 
 pub mod prelude {
     //! What `kernel::prelude` has of this.

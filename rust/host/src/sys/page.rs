@@ -19,8 +19,9 @@ pub const PAGE_SIZE: usize = if cfg!(feature = "small-pages") {
     4096
 };
 
-/// How many references to a folio are enough. Few, so that a test can have them.
-pub const MAX_REFS: usize = 1 << 14;
+/// The most references to a folio that [`PageRef::try_clone`] adds to. Few, so that a test can
+/// have them.
+pub const MAX_REFS: usize = 1 << 10;
 
 /// What fresh memory holds, for a test to find where it should not be.
 const POISON: u8 = 0xa5;
@@ -59,6 +60,15 @@ impl PageRef {
             memory,
             next: 0..1 << order,
         })
+    }
+
+    /// Takes another reference to the page; fails when there are too many.
+    pub fn try_clone(&self) -> Result<Self, AllocError> {
+        if self.folio().refs() >= MAX_REFS {
+            return Err(AllocError);
+        }
+        self.0.memory.refs.fetch_add(1, Relaxed);
+        Ok(Self(self.0.clone()))
     }
 
     /// The folio that this is a page of.
@@ -128,16 +138,14 @@ impl Folio<'_> {
         self.0.memory.refs.load(Relaxed)
     }
 
+    /// Whether any page of the folio is mapped: there are no mappings here.
+    pub fn is_mapped(&self) -> bool {
+        false
+    }
+
     /// Whether `page` is the page `index` of this folio.
     pub fn is_at(&self, index: usize, page: &PageRef) -> bool {
         Arc::ptr_eq(&self.0.memory, &page.0.memory) && page.0.index == index
-    }
-}
-
-impl Clone for PageRef {
-    fn clone(&self) -> Self {
-        self.0.memory.refs.fetch_add(1, Relaxed);
-        Self(self.0.clone())
     }
 }
 

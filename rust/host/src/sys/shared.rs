@@ -3,7 +3,7 @@
 //! Stand-in for the driver's reference-counted pointer.
 
 use super::fault;
-use kernel::alloc::{AllocError, Flags};
+use kernel::alloc::AllocError;
 use std::{ops::Deref, sync::Arc};
 
 /// A value with a counter, so that leaks are seen.
@@ -20,7 +20,7 @@ pub struct Shared<T>(Arc<Counted<T>>);
 
 impl<T> Shared<T> {
     /// Allocates a place for `value`.
-    pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
+    pub fn new(value: T) -> Result<Self, AllocError> {
         fault::check(0)?;
         fault::count_nodes(1);
         Ok(Self(Arc::new(Counted(value))))
@@ -31,9 +31,14 @@ impl<T> Shared<T> {
         Arc::get_mut(&mut self.0).map(|counted| &mut counted.0)
     }
 
-    /// Whether both point to the same value.
-    pub fn ptr_eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    /// Makes another owner of the value.
+    pub fn try_clone(&self) -> Result<Self, AllocError> {
+        Ok(Self(self.0.clone()))
+    }
+
+    /// Whether the value has other owners.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) != 1
     }
 }
 
@@ -42,11 +47,5 @@ impl<T> Deref for Shared<T> {
 
     fn deref(&self) -> &T {
         &self.0 .0
-    }
-}
-
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
     }
 }
