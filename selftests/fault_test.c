@@ -529,4 +529,151 @@ TEST_F(fault, a_call_that_waits_for_its_memory_can_be_killed)
 	}
 }
 
+static int wait_in_pwrite(int fd)
+{
+	return pwrite(fd, "x", 1, 0);
+}
+
+static int wait_in_ftruncate(int fd)
+{
+	return ftruncate(fd, PAGE);
+}
+
+static int wait_in_set_length(int fd)
+{
+	struct qemufile_length length = { .length = PAGE };
+
+	return ioctl(fd, QEMUFILE_IOC_SET_LENGTH, &length);
+}
+
+static int wait_in_set_flags(int fd)
+{
+	struct qemufile_flags flags = { .set = QEMUFILE_STREAM_SEALED };
+
+	return ioctl(fd, QEMUFILE_IOC_SET_FLAGS, &flags);
+}
+
+static int wait_in_punch(int fd)
+{
+	struct qemufile_range range = { .length = PAGE };
+
+	return ioctl(fd, QEMUFILE_IOC_PUNCH, &range);
+}
+
+static int wait_in_splice(int fd)
+{
+	int ends[2];
+
+	if (pipe(ends) || write(ends[1], "x", 1) != 1)
+		return -1;
+	return splice(ends[0], NULL, fd, NULL, 1, 0);
+}
+
+/*
+ * The pages of a writer's source never come, and it is not killed. Whoever waits
+ * for it can be, and has done nothing then.
+ */
+TEST_F(fault, whoever_waits_for_a_writer_can_be_killed)
+{
+	const struct {
+		int (*call)(int fd);
+		long number;
+	} waits[] = {
+		{ wait_in_pwrite, SYS_pwrite64 },
+#ifdef SYS_ftruncate64
+		{ wait_in_ftruncate, SYS_ftruncate64 },
+#else
+		{ wait_in_ftruncate, SYS_ftruncate },
+#endif
+		{ wait_in_set_length, SYS_ioctl },
+		{ wait_in_set_flags, SYS_ioctl },
+		{ wait_in_punch, SYS_ioctl },
+		{ wait_in_splice, SYS_splice },
+	};
+	struct slow_call call = { .fd = self->fd, .write = true, .pos = 10 };
+	int uffd = slow_memory(&call.memory, 2 * PAGE);
+	struct pollfd poll_fd = { .fd = uffd, .events = POLLIN };
+	pthread_t thread;
+
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, call_slowly, &call));
+	ASSERT_EQ(1, poll(&poll_fd, 1, 5000));
+	for (size_t i = 0; i < ARRAY_LEN(waits); i++) {
+		bool is_truncate = waits[i].call == wait_in_ftruncate, is_gone = false;
+		struct stat stat;
+		pid_t child;
+
+		/* The device has no ftruncate(2). */
+		if (is_truncate && !fstat(self->fd, &stat) && !S_ISREG(stat.st_mode))
+			continue;
+		child = fork_child();
+		ASSERT_LE(0, child);
+		if (child == 0) {
+			waits[i].call(self->fd);
+			_exit(0);
+		}
+		EXPECT_TRUE(sleeps_in(child, waits[i].number)) TH_LOG("%zu", i);
+		EXPECT_EQ(0, kill(child, SIGKILL));
+		for (int ms = 0; ms < 5000 && !is_gone; ms += 10) {
+			is_gone = waitpid(child, NULL, WNOHANG) == child;
+			sleep_ms(10);
+		}
+		EXPECT_TRUE(is_gone) TH_LOG("%zu is deaf to SIGKILL", i);
+		if (!is_gone)
+			break;
+	}
+	EXPECT_EQ(0, call.done);
+	EXPECT_EQ(100, right_at(self->fd, 0, 100, 1));
+	EXPECT_EQ(100, length_of(self->fd));
+	EXPECT_TRUE(bring(uffd, call.memory, 10));
+	EXPECT_TRUE(bring(uffd, call.memory + PAGE, 10 + PAGE));
+	EXPECT_TRUE(is_set_within(&call.done, 5000));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(2 * PAGE + 10, right_at(self->fd, 0, 2 * PAGE + 10, 1));
+	close(uffd);
+}
+
+/*
+ * Pages of the source are there when they are faulted in, and gone when they are
+ * copied. A write makes progress or ends, one that is all or nothing as well.
+ */
+TEST_F(fault, a_write_ends_though_its_source_goes_again_and_again)
+{
+	for (int atomic = 0; atomic <= 1; atomic++) {
+		const size_t len = 64 * PAGE;
+		pid_t child = fork_child();
+		bool is_over = false;
+
+		ASSERT_LE(0, child);
+		if (child == 0) {
+			struct iovec iov = { .iov_len = len };
+			char *memory;
+
+			/* A third process drops the pages as fast as it can. */
+			memory = mmap(NULL, len, PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+			iov.iov_base = memory;
+			if (fork_child() == 0) {
+				for (;;)
+					madvise(memory, len, MADV_REMOVE);
+			}
+			sleep_ms(20);
+			for (int i = 0; i < 20; i++)
+				pwritev2(self->fd, &iov, 1, 0, atomic ? RWF_ATOMIC : 0);
+			_exit(0);
+		}
+		for (int ms = 0; ms < 8000 && !is_over; ms += 10) {
+			is_over = waitpid(child, NULL, WNOHANG) == child;
+			sleep_ms(10);
+		}
+		EXPECT_TRUE(is_over) TH_LOG("atomic: %d", atomic);
+		if (!is_over) {
+			kill(child, SIGKILL);
+			waitpid(child, NULL, 0);
+		}
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -290,6 +290,30 @@ TEST_F(file, ficlonerange_shares_whole_pages)
 	close(other);
 }
 
+/* As fallocate(2) has it: what was data is memory for zeros, what was a hole gets some. */
+TEST_F(file, fallocate_keeps_the_memory_of_what_it_zeroes)
+{
+	const int zero = FALLOC_FL_ZERO_RANGE, keep = FALLOC_FL_KEEP_SIZE;
+	struct qemufile_info info;
+
+	ASSERT_EQ(8 * PAGE, put_at(self->fd, 0, 8 * PAGE, 1));
+	ASSERT_EQ(0, ftruncate(self->fd, 20 * PAGE));
+	EXPECT_EQ(0, fallocate(self->fd, zero, PAGE + 5, 10 * PAGE));
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_GET_INFO, &info));
+	EXPECT_EQ(12 * PAGE, (long long)info.allocated);
+	EXPECT_EQ(20 * PAGE, (long long)info.length);
+	EXPECT_EQ(PAGE + 5, right_at(self->fd, 0, PAGE + 5, 1));
+	EXPECT_EQ(19 * PAGE - 5, right_at(self->fd, PAGE + 5, 19 * PAGE - 5, ZEROS));
+	/* Behind the end as well, with or without a new length. */
+	EXPECT_EQ(0, fallocate(self->fd, zero | keep, 19 * PAGE, 4 * PAGE));
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_GET_INFO, &info));
+	EXPECT_EQ(16 * PAGE, (long long)info.allocated);
+	EXPECT_EQ(20 * PAGE, length_of(self->fd));
+	EXPECT_EQ(0, fallocate(self->fd, zero, 19 * PAGE, 5 * PAGE));
+	EXPECT_EQ(24 * PAGE, length_of(self->fd));
+	EXPECT_EQ(5 * PAGE, right_at(self->fd, 19 * PAGE, 5 * PAGE, ZEROS));
+}
+
 TEST_F(file, ficlonerange_within_one_stream)
 {
 	ASSERT_EQ(4 * PAGE, put_at(self->fd, 0, 4 * PAGE, 1));

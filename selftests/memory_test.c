@@ -294,6 +294,41 @@ TEST_F(memory, without_it_a_write_is_short_or_enomem)
 	remove_group();
 }
 
+/*
+ * The group is full, and the writer goes on elsewhere, where there is not even a
+ * node of the tree. That is ENOMEM as well, and nobody is killed.
+ */
+TEST_F(memory, without_it_a_write_elsewhere_is_enomem_too)
+{
+	struct qemufile_length empty = {};
+	pid_t child;
+
+	if (!make_group("24M"))
+		SKIP(return, "no memory control groups");
+	for (int round = 0; round < 3; round++) {
+		child = fork_child();
+		if (child == 0) {
+			char *memory = fresh_memory(MiB);
+			int last = 0;
+
+			/* What the test itself needs is there before, and charged elsewhere. */
+			fill(memory, MiB, 0, 1);
+			if (!put_text(GROUP "/cgroup.procs", "0"))
+				_exit(1);
+			while (write(self->fd, memory, MiB) > 0)
+				;
+			last = errno;
+			/* Each is a leaf of its own, and some are new levels of the tree. */
+			for (long long i = 1; i < 200 && last == ENOMEM; i++)
+				last = pwrite(self->fd, memory, 1, i * 64 * MiB + i) < 0 ? errno : ENOMEM;
+			_exit(last == ENOMEM ? 0 : 2);
+		}
+		EXPECT_EQ(0, status_of(child)) TH_LOG("round %d", round);
+		EXPECT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_LENGTH, &empty));
+	}
+	remove_group();
+}
+
 /* fallocate(2) of more than there is, ended long before it would find that out. */
 TEST_F(memory, a_reservation_can_be_killed)
 {
