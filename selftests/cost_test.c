@@ -69,6 +69,23 @@ TEST_F(cost, a_write_takes_no_longer_when_its_page_is_mapped_often)
 	EXPECT_LT(after, 20 * before + 100000);
 }
 
+/* Holes that a reader has looked at are filled as fast as others, and stay holes until then. */
+TEST_F(cost, a_hole_is_filled_in_no_longer_when_it_is_mapped_often)
+{
+	int reader = open_handle(self->fd, O_RDONLY);
+	long long before, after;
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(1, put_at(self->fd, 60 * PAGE, 1, 1));
+	before = write_ns(self->fd, 5, PAGE);
+	ASSERT_TRUE(map_often(reader, 60));
+	EXPECT_EQ(20 * PAGE, lseek(self->fd, 0, SEEK_HOLE));
+	EXPECT_EQ(60 * PAGE, lseek(self->fd, 20 * PAGE, SEEK_DATA));
+	after = write_ns(self->fd, 20 * PAGE + 5, PAGE);
+	TH_LOG("%lld ns, mapped %d times %lld ns", before, MAPPINGS, after);
+	EXPECT_LT(after, 20 * before + 100000);
+}
+
 /* ---- long calls ---- */
 
 /* A long call on the stream, in a thread of its own. */

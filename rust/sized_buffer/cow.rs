@@ -12,8 +12,10 @@
 //!   of this leaf ([`Leaf::may_write`]): then there is no mapping either, as each has a reference.
 //! - The mark is cleared when the page becomes known to others: [`Leaf::lend`], a copy of the leaf
 //!   ([`Leaf::try_clone`], which clears it in both), a mapping made while clones share the leaf.
-//! - A page without the mark is replaced by a copy ([`Leaf::own_page`]). Whoever had the old page
+//! - A page without the mark is replaced by a copy ([`Leaf::copy_to_own`]). Whoever had the old page
 //!   keeps it as it is.
+//! - A hole that is mapped has a page, a shadow, under the same rules. A write makes it the slot's
+//!   page ([`Leaf::promote`]), so the mappings show what is written.
 //!
 //! Counts alone do not decide. The references of mappings and the number of mappings cannot be read
 //! together, so a page that its own stream has mapped would always look shared.
@@ -93,12 +95,9 @@ impl Leaf {
         Ok(Self {
             pages: self.pages.try_clone(PageRef::try_clone)?,
             exclusive: Atomic::new(0),
+            shadows: self.shadows,
             usage: self.usage,
         })
-    }
-
-    fn bit(slot: usize) -> u64 {
-        1 << (slot % SLOTS)
     }
 
     /// Whether the page in `slot` is marked as exclusive.
@@ -133,7 +132,7 @@ impl Leaf {
         if self.is_marked(slot) {
             return true;
         }
-        let Some(page) = self.get(slot) else {
+        let Some(page) = self.pages.get(slot) else {
             return false;
         };
         let folio = page.folio();
@@ -143,7 +142,7 @@ impl Leaf {
         let slots = || {
             (0..pages).filter_map(|of_folio| {
                 let at = (slot + of_folio).checked_sub(index)?;
-                let there = self.get(at)?;
+                let there = self.pages.get(at)?;
                 folio.is_at(of_folio, there).then_some(at)
             })
         };
@@ -166,8 +165,11 @@ impl Leaf {
     /// Takes a reference to the page in `slot`, whose bytes then do not change any more while the
     /// reference lives.
     pub(super) fn lend(&self, slot: usize) -> Result<Option<PageRef>, AllocError> {
+        let Some(page) = self.get(slot) else {
+            return Ok(None);
+        };
         self.unmark(slot);
-        self.get(slot).map(PageRef::try_clone).transpose()
+        page.try_clone().map(Some)
     }
 
     /// Puts a page that was allocated for this leaf into `slot`, and returns what was there.
@@ -175,6 +177,15 @@ impl Leaf {
         let old = self.replace(slot, Some(page));
         self.mark_if(slot, true);
         old
+    }
+
+    /// Makes the shadow in `slot`, if it is one that may be written in place, the slot's page.
+    pub(super) fn promote(&mut self, slot: usize) -> bool {
+        let promoted = self.is_shadow(slot) && self.may_write(slot);
+        if promoted {
+            self.set_shadow(slot, false);
+        }
+        promoted
     }
 
     /// Allocates memory for at most `pages` pages at `slot`, and for one at least.
@@ -270,6 +281,23 @@ mod tests {
         let twice = leaf.lend(1)?;
         leaf.replace(2, twice);
         assert!(!(0..4).any(|slot| leaf.may_write(slot)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_shadow_is_a_hole_until_it_is_written() -> Result {
+        let mut leaf = leaf_of(PageRef::alloc_run(0)?, 3);
+        let page = PageRef::alloc_run(0)?.next().ok_or(EINVAL)?;
+        leaf.replace_with_new(4, page);
+        leaf.set_shadow(4, true);
+        assert!(leaf.get(4).is_none() && leaf.find(4, true).is_none());
+        assert_eq!((leaf.usage.pages, leaf.usage.shadows), (1, 1));
+        assert!(leaf.lend(4)?.is_none());
+        let copy = leaf.try_clone()?;
+        assert!(copy.is_shadow(4) && !leaf.promote(4));
+        drop(copy);
+        assert!(leaf.promote(4) && leaf.get(4).is_some());
+        assert_eq!((leaf.usage.pages, leaf.usage.shadows), (2, 0));
         Ok(())
     }
 }

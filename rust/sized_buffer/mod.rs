@@ -42,12 +42,12 @@ pub use self::{
     read::{
         Chunk,
         Chunks, //
-    },
-    stale::StaleRanges, //
+    }, //
 };
 
 use self::tree::Tree;
 use crate::sys::page::PAGE_SIZE;
+use core::ops::Range;
 use kernel::prelude::*;
 
 /// The largest length of a buffer, in bytes: the largest file offset.
@@ -130,8 +130,9 @@ impl SizedBuffer {
         self.tree.usage().chunks
     }
 
-    /// Where mappings have to be undone, because of changes since the last call.
-    pub fn take_stale(&mut self) -> StaleRanges {
+    /// The bytes, by whole pages, whose mappings have to be undone, because of changes since the
+    /// last call. Empty if there are none.
+    pub fn take_stale(&mut self) -> Range<u64> {
         self.tree.stale.take()
     }
 }

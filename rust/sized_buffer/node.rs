@@ -98,12 +98,15 @@ pub(super) struct Usage {
     pub(super) pages: u64,
     /// Runs of slots that hold pages which follow one another in one folio.
     pub(super) chunks: u64,
+    /// Slots that are holes, with a page for mappings to show.
+    pub(super) shadows: u64,
 }
 
 impl Usage {
     pub(super) const NONE: Self = Self {
         pages: 0,
         chunks: 0,
+        shadows: 0,
     };
 
     /// The memory below `link`.
@@ -116,6 +119,7 @@ impl AddAssign for Usage {
     fn add_assign(&mut self, more: Self) {
         self.pages += more.pages;
         self.chunks += more.chunks;
+        self.shadows += more.shadows;
     }
 }
 
@@ -123,6 +127,7 @@ impl SubAssign for Usage {
     fn sub_assign(&mut self, less: Self) {
         self.pages -= less.pages;
         self.chunks -= less.chunks;
+        self.shadows -= less.shadows;
     }
 }
 
@@ -154,10 +159,15 @@ impl Interior {
 }
 
 /// A node whose slots hold pages.
+///
+/// A slot is a hole if it holds nothing, or a *shadow*: a page of zeros that is there for mappings
+/// to show, so that the hole can be filled without a search for mappings.
 pub(super) struct Leaf {
     pub(super) pages: Slots<PageRef>,
     /// A bit a slot: see [`cow`](super::cow).
     pub(super) exclusive: Atomic<u64>,
+    /// A bit a slot: its page is a shadow.
+    pub(super) shadows: u64,
     pub(super) usage: Usage,
 }
 
@@ -166,13 +176,24 @@ impl Leaf {
         Self {
             pages: Slots::new(),
             exclusive: Atomic::new(0),
+            shadows: 0,
             usage: Usage::NONE,
         }
     }
 
-    /// The page in `slot`.
+    /// The page in `slot`, unless that is a hole.
     pub(super) fn get(&self, slot: usize) -> Option<&PageRef> {
-        self.pages.get(slot)
+        self.pages.get(slot).filter(|_| !self.is_shadow(slot))
+    }
+
+    /// Whether `slot` is a hole that holds a page.
+    pub(super) fn is_shadow(&self, slot: usize) -> bool {
+        self.shadows & Self::bit(slot) != 0
+    }
+
+    /// The bit of `slot` in a word with a bit a slot.
+    pub(super) fn bit(slot: usize) -> u64 {
+        1 << (slot % SLOTS)
     }
 
     /// Whether the page in `slot` begins a chunk: there is one, and it does not follow the one
@@ -181,16 +202,6 @@ impl Leaf {
         let before = slot.checked_sub(1).and_then(|before| self.get(before));
         self.get(slot)
             .is_some_and(|page| !before.is_some_and(|before| follows(before, page)))
-    }
-
-    /// Counts the memory that the leaf holds.
-    fn count(&self) -> Usage {
-        let mut usage = Usage::NONE;
-        for slot in 0..SLOTS {
-            usage.pages += u64::from(self.get(slot).is_some());
-            usage.chunks += u64::from(self.begins_chunk(slot));
-        }
-        usage
     }
 
     /// The number of slots from `slot` on that hold one chunk, counted up to `most`; 0 if there is
@@ -214,11 +225,27 @@ impl Leaf {
     /// Puts `page` into `slot`, with no mark of exclusiveness, and returns what was there.
     pub(super) fn replace(&mut self, slot: usize, page: Option<PageRef>) -> Option<PageRef> {
         self.unmark(slot);
+        self.recount(slot, |leaf| {
+            leaf.shadows &= !Self::bit(slot);
+            core::mem::replace(leaf.pages.entry(slot), page)
+        })
+    }
+
+    /// Makes the page in `slot` a shadow, or no longer one.
+    pub(super) fn set_shadow(&mut self, slot: usize, is_shadow: bool) {
+        self.recount(slot, |leaf| match is_shadow {
+            true => leaf.shadows |= Self::bit(slot),
+            false => leaf.shadows &= !Self::bit(slot),
+        });
+    }
+
+    /// Lets `change` change what `slot` holds, and the figures with it.
+    fn recount<R>(&mut self, slot: usize, change: impl FnOnce(&mut Self) -> R) -> R {
         let before = self.usage_at(slot);
-        let old = core::mem::replace(self.pages.entry(slot), page);
+        let result = change(self);
         self.usage += self.usage_at(slot);
         self.usage -= before;
-        old
+        result
     }
 
     /// What a change of `slot` can change: its page, and the chunks that begin there or right
@@ -228,20 +255,31 @@ impl Leaf {
         Usage {
             pages: u64::from(self.get(slot).is_some()),
             chunks: begins(slot) + begins(slot + 1),
+            shadows: u64::from(self.is_shadow(slot)),
         }
     }
 
-    /// Exchanges what `slots` hold, marks included, with the same slots of `other`.
+    /// Exchanges what `slots` hold, as it is, with the same slots of `other`.
     pub(super) fn exchange(&mut self, slots: Range<usize>, other: &mut Self) {
         for slot in slots {
-            let marks = (self.is_marked(slot), other.is_marked(slot));
-            let theirs = other.replace(slot, None);
-            let ours = self.replace(slot, theirs);
-            other.replace(slot, ours);
-            self.mark_if(slot, marks.1);
-            other.mark_if(slot, marks.0);
+            let ours = self.take(slot);
+            let theirs = other.take(slot);
+            self.put(slot, theirs);
+            other.put(slot, ours);
         }
-        debug_assert!(self.usage == self.count());
+    }
+
+    /// Takes out what `slot` holds: a page, whether it is exclusive, and whether it is a shadow.
+    fn take(&mut self, slot: usize) -> (Option<PageRef>, bool, bool) {
+        let state = (self.is_marked(slot), self.is_shadow(slot));
+        (self.replace(slot, None), state.0, state.1)
+    }
+
+    /// Takes back [`Self::take`].
+    fn put(&mut self, slot: usize, (page, is_marked, is_shadow): (Option<PageRef>, bool, bool)) {
+        self.replace(slot, page);
+        self.mark_if(slot, is_marked);
+        self.set_shadow(slot, is_shadow);
     }
 }
 
@@ -264,6 +302,19 @@ fn follows(page: &PageRef, next: &PageRef) -> bool {
 #[kunit_tests(qemufile_sized_buffer_node)]
 pub(super) mod tests {
     use super::*;
+
+    impl Leaf {
+        /// Counts the memory that the leaf holds.
+        fn count(&self) -> Usage {
+            let mut usage = Usage::NONE;
+            for slot in 0..SLOTS {
+                usage.pages += u64::from(self.get(slot).is_some());
+                usage.chunks += u64::from(self.begins_chunk(slot));
+                usage.shadows += u64::from(self.is_shadow(slot));
+            }
+            usage
+        }
+    }
 
     pub(in crate::sized_buffer) fn leaf_of(
         pages: impl Iterator<Item = PageRef>,

@@ -54,19 +54,25 @@ impl SizedBuffer {
         }
     }
 
-    /// The page that holds the byte at `pos`, for a mapping that shows later writes as well;
-    /// [`None`] in a hole.
+    /// The page that holds the byte at `pos`, for a mapping that shows later writes as well.
     ///
-    /// A mapping of a page that a clone shares may outlive the clone, so the page counts as lent.
-    pub fn page_to_map(&self, pos: u64) -> Option<&PageRef> {
+    /// A hole gets a page of zeros for it, and stays a hole: memory of whoever maps it, in which a
+    /// later write to the hole is seen. A mapping of a page that a clone shares may outlive the
+    /// clone, so such a page counts as lent. Fails with [`ENOMEM`].
+    pub fn page_to_map(&mut self, pos: u64) -> Result<&PageRef> {
         let index = pos / PAGE_BYTES;
-        let Found::Leaf(leaf, slot) = self.tree.find(index) else {
-            return None;
-        };
-        if self.tree.is_shared(index) {
-            leaf.unmark(slot);
+        if self.tree.page_or_shadow(index).is_none() {
+            let page = PageRef::alloc_run(0)?.next().ok_or(ENOMEM)?;
+            page.zero(0, PAGE_SIZE);
+            self.tree
+                .change(index, |mut leaf, slot| leaf.put_shadow(slot, page))?;
         }
-        leaf.get(slot)
+        if self.tree.is_shared(index) {
+            if let Found::Leaf(leaf, slot) = self.tree.find(index) {
+                leaf.unmark(slot);
+            }
+        }
+        self.tree.page_or_shadow(index).ok_or(ENOMEM)
     }
 
     /// Makes `page`, which others may know, the content of the buffer from `pos` to a page further,
@@ -88,6 +94,14 @@ impl SizedBuffer {
 }
 
 impl Tree {
+    /// What the slot for the page `index` holds.
+    fn page_or_shadow(&self, index: u64) -> Option<&PageRef> {
+        match self.find(index) {
+            Found::Leaf(leaf, slot) => leaf.pages.get(slot),
+            Found::Nothing { .. } => None,
+        }
+    }
+
     /// Puts pages of zeros where `range` has none.
     fn fill(&mut self, range: Range<u64>) -> Result<(), AllocError> {
         let mut next = range.start;
@@ -106,6 +120,9 @@ impl Tree {
 impl LeafMut<'_> {
     /// Puts a chunk of zeros of at most `pages` pages at `slot`, and returns how many it has.
     fn fill(&mut self, slot: usize, pages: usize) -> Result<usize, AllocError> {
+        if self.promote(slot) {
+            return Ok(1);
+        }
         let run = self.alloc_run(slot, pages)?;
         let count = run.len();
         for (i, page) in run.enumerate() {
@@ -166,6 +183,36 @@ mod tests {
         assert_eq!(buffer.replace_page(1, page.try_clone()?), Err(EINVAL));
         let last = MAX_LEN / PAGE_BYTES * PAGE_BYTES;
         assert_eq!(buffer.replace_page(last, page), Err(EFBIG));
+        Ok(())
+    }
+
+    #[test]
+    fn a_hole_that_is_mapped_stays_a_hole() -> Result {
+        let mut buffer = SizedBuffer::new();
+        drop(buffer.set_len(100 * PAGE_BYTES)?);
+        let mapped = buffer.page_to_map(70 * PAGE_BYTES)?.try_clone()?;
+        assert_eq!((buffer.allocated(), buffer.next_data(0)), (0, None));
+        // Its only other reference is like a mapping's: the page is written in place.
+        buffer.write_at(70 * PAGE_BYTES + 5, b"x")?;
+        let mut bytes = [0xff; 6];
+        assert_eq!(mapped.read(0, &mut bytes), 6);
+        assert_eq!(&bytes, b"\0\0\0\0\0x");
+        assert_eq!(buffer.allocated(), PAGE_BYTES);
+        drop(buffer.page_to_map(0)?);
+        buffer.reserve(0, 3 * PAGE_BYTES)?;
+        assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_clone_may_have_is_not_written_through_a_mapping() -> Result {
+        let mut buffer = SizedBuffer::from_slice(b"migration")?;
+        let clone = buffer.try_clone()?;
+        let mapped = buffer.page_to_map(0)?.try_clone()?;
+        drop(clone);
+        buffer.write_at(0, b"M")?;
+        let mut byte = [0];
+        assert_eq!((mapped.read(0, &mut byte), byte), (1, *b"m"));
         Ok(())
     }
 }

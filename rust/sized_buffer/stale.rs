@@ -6,60 +6,35 @@ use super::PAGE_BYTES;
 use crate::sys::page::PageRef;
 use core::ops::Range;
 
-/// The smallest ranges that have all pages whose mappings no longer show what the buffer holds.
-pub(super) struct Stale {
-    replaced: Range<u64>,
-    filled: Range<u64>,
-}
-
-/// [`Stale`] in bytes, for whoever takes pages out of mappings.
-pub struct StaleRanges {
-    /// Where pages were replaced or removed that somebody may have mapped.
-    pub replaced: Range<u64>,
-    /// Where holes were filled.
-    pub filled: Range<u64>,
-}
+/// The smallest range of pages that has all whose mappings no longer show what the buffer holds.
+pub(super) struct Stale(Range<u64>);
 
 impl Stale {
     pub(super) const fn new() -> Self {
-        Self {
-            replaced: 0..0,
-            filled: 0..0,
-        }
+        Self(0..0)
     }
 
-    /// Notes that `old` has left its place, which now has another page.
-    pub(super) fn left(&mut self, index: u64, old: Option<&PageRef>) {
-        match old {
-            None => extend(&mut self.filled, &(index..index + 1)),
-            Some(old) if old.folio().is_mapped() => extend(&mut self.replaced, &(index..index + 1)),
-            Some(_) => (),
+    /// Notes that the page `index`, which was `old`, is another one now. A slot without a page has
+    /// no mappings.
+    pub(super) fn left(&mut self, index: u64, old: Option<PageRef>) {
+        if old.is_some_and(|old| old.folio().is_mapped()) {
+            self.all(&(index..index + 1));
         }
     }
 
     /// Notes that all pages in `range` may have been replaced.
     pub(super) fn all(&mut self, range: &Range<u64>) {
-        extend(&mut self.replaced, range);
-    }
-
-    /// What was noted since the last call.
-    pub(super) fn take(&mut self) -> StaleRanges {
-        let bytes = |pages: Range<u64>| {
-            pages.start.saturating_mul(PAGE_BYTES)..pages.end.saturating_mul(PAGE_BYTES)
-        };
-        let Self { replaced, filled } = core::mem::replace(self, Self::new());
-        StaleRanges {
-            replaced: bytes(replaced),
-            filled: bytes(filled),
+        let Self(all) = self;
+        if all.is_empty() {
+            *all = range.clone();
+        } else if !range.is_empty() {
+            *all = all.start.min(range.start)..all.end.max(range.end);
         }
     }
-}
 
-/// Makes `range` have all of `more`.
-fn extend(range: &mut Range<u64>, more: &Range<u64>) {
-    if range.is_empty() {
-        *range = more.clone();
-    } else if !more.is_empty() {
-        *range = range.start.min(more.start)..range.end.max(more.end);
+    /// What was noted since the last call, in bytes.
+    pub(super) fn take(&mut self) -> Range<u64> {
+        let Self(all) = core::mem::replace(self, Self::new());
+        all.start.saturating_mul(PAGE_BYTES)..all.end.saturating_mul(PAGE_BYTES)
     }
 }

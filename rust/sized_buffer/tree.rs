@@ -70,18 +70,37 @@ impl LeafMut<'_> {
     /// Puts `page`, which others know, into `slot`.
     pub(super) fn put(&mut self, slot: usize, page: PageRef) {
         let old = self.leaf.replace(slot, Some(page));
-        self.stale.left(self.first + slot as u64, old.as_ref());
+        self.stale.left(self.first + slot as u64, old);
+    }
+
+    /// [`Leaf::promote`]
+    pub(super) fn promote(&mut self, slot: usize) -> bool {
+        self.leaf.promote(slot)
+    }
+
+    /// Takes back [`Self::promote`], if nothing was written.
+    pub(super) fn demote(&mut self, slot: usize) {
+        self.leaf.set_shadow(slot, true);
+    }
+
+    /// Puts `page`, of zeros that was allocated for it, into `slot`, which stays a hole.
+    pub(super) fn put_shadow(&mut self, slot: usize, page: PageRef) {
+        self.put_new(slot, page);
+        self.demote(slot);
     }
 
     /// Puts `page`, which was allocated for it, into `slot`.
     pub(super) fn put_new(&mut self, slot: usize, page: PageRef) {
         let old = self.leaf.replace_with_new(slot, page);
-        self.stale.left(self.first + slot as u64, old.as_ref());
+        self.stale.left(self.first + slot as u64, old);
     }
 
     /// Makes sure that the page in `slot` may be written in place: a copy takes its place if need
     /// be, or zeros if there is none.
     pub(super) fn own_page(&mut self, slot: usize) -> Result<(), AllocError> {
+        if self.promote(slot) {
+            return Ok(());
+        }
         if let Some(copy) = self.copy_to_own(slot)? {
             self.put_new(slot, copy);
         }
@@ -141,6 +160,9 @@ impl Tree {
 
     /// Whether a clone may have the page `index`, too: it shares a node on the way there.
     pub(super) fn is_shared(&self, index: u64) -> bool {
+        if index >= span(self.level + 1) {
+            return false;
+        }
         let mut level = self.level;
         let mut link = self.root.as_ref();
         while let Some(node) = link {
@@ -253,7 +275,9 @@ fn find_next(
     let Some(node) = link else {
         return Some(range.start.max(first)).filter(|_| !has_page);
     };
-    if !has_page && node.usage().pages == span(level + 1) {
+    // What has nothing to find is passed over, whatever its size.
+    let Usage { pages, .. } = node.usage();
+    if pages == if has_page { 0 } else { span(level + 1) } {
         return None;
     }
     let mut slots = slots(range, level, first);

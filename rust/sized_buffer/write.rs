@@ -123,14 +123,19 @@ impl LeafMut<'_> {
     ) -> Result<(usize, usize), AllocError> {
         let slot = offset / PAGE_SIZE;
         let head = offset % PAGE_SIZE;
+        let promoted = self.promote(slot);
         let own = self.own_chunk_from(slot, (head + wanted).div_ceil(PAGE_SIZE));
-        match self.get(slot) {
+        let (moved, asked) = match self.get(slot) {
             Some(page) if own > 0 => {
                 let asked = wanted.min(own * PAGE_SIZE - head);
-                Ok((source.copy_to_page(page, head, asked), asked))
+                (source.copy_to_page(page, head, asked), asked)
             }
-            _ => self.write_fresh(slot, head, wanted, source),
+            _ => self.write_fresh(slot, head, wanted, source)?,
+        };
+        if promoted && moved == 0 {
+            self.demote(slot);
         }
+        Ok((moved, asked))
     }
 
     /// [`Self::write_chunk`] to new memory: there is none yet, or others hold it too.

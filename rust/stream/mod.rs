@@ -31,10 +31,7 @@ pub(crate) use self::{
 };
 
 use crate::{
-    sized_buffer::{
-        SizedBuffer,
-        StaleRanges, //
-    },
+    sized_buffer::SizedBuffer,
     sys::{
         fasync::{
             AsyncQueue,
@@ -157,8 +154,6 @@ struct Inner {
     passed: KVec<Option<Passed>>,
     /// The regular file, and how many open files it has, while it has any.
     inode: Option<(InodeRef, usize)>,
-    /// The smallest range that has all holes of which a mapping shows zeros.
-    mapped_holes: Range<u64>,
 }
 
 /// How far a handle has come, in bytes from the start.
@@ -212,27 +207,12 @@ impl Inner {
     /// To be called after each change of the bytes or the length, before the lock is dropped: tells
     /// the VFS, and takes pages out of mappings that do not show the stream any more.
     fn publish(&mut self) {
-        let StaleRanges { replaced, filled } = self.buffer.take_stale();
+        let stale = self.buffer.take_stale();
         if let Some((inode, _)) = &self.inode {
             inode.changed();
         }
         self.publish_len();
-        self.unmap(replaced, false);
-        let holes = &self.mapped_holes;
-        self.unmap(
-            holes.start.max(filled.start)..holes.end.min(filled.end),
-            false,
-        );
-    }
-
-    /// Notes that a mapping shows zeros for the hole at `pos`.
-    fn note_mapped_hole(&mut self, pos: u64) {
-        let page = pos..pos.saturating_add(PAGE_BYTES);
-        let holes = &mut self.mapped_holes;
-        *holes = match holes.is_empty() {
-            true => page,
-            false => holes.start.min(page.start)..holes.end.max(page.end),
-        };
+        self.unmap(stale, false);
     }
 
     /// Tells the VFS how long the regular file is.
@@ -307,7 +287,6 @@ impl Stream {
                         drained,
                         passed: KVec::new(),
                         inode: None,
-                        mapped_holes: 0..0,
                     },
                     "qemufile::inner"
                 ),

@@ -87,8 +87,8 @@ impl Stream {
 
     /// Maps the page of a fault: what is there now, for as long as it stays there.
     ///
-    /// `ENXIO` past the end, and where the bytes have been drained; `EAGAIN` for a page that is
-    /// mapped too often; `ENOMEM`.
+    /// `ENXIO` past the end, and where the bytes have been drained; `EIO` for a hole that gets no
+    /// memory, and for a page that is mapped too often; `ENOMEM` without memory for page tables.
     pub(crate) fn fault(&self, fault: &Fault<'_>) -> Result {
         let pos = fault.page_index().checked_mul(PAGE_BYTES).ok_or(ENXIO)?;
         // The lock keeps the page in its place until it is mapped; a change after that finds the
@@ -97,14 +97,10 @@ impl Stream {
         if pos >= inner.buffer.len() || pos.saturating_add(PAGE_BYTES) <= inner.drained {
             return Err(ENXIO);
         }
-        match inner.buffer.page_to_map(pos) {
-            Some(page) if page.folio().refs() >= MAX_REFS => Err(EAGAIN),
-            Some(page) => fault.map(Some(page)),
-            None => {
-                fault.map(None)?;
-                inner.note_mapped_hole(pos);
-                Ok(())
-            }
+        // Without memory it is a `SIGBUS`: `VM_FAULT_OOM` would have the fault tried for ever.
+        match inner.buffer.page_to_map(pos).or(Err(EIO))? {
+            page if page.folio().refs() >= MAX_REFS => Err(EIO),
+            page => fault.map(page),
         }
     }
 

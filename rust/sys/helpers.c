@@ -473,10 +473,10 @@ struct inode *qemufile_fault_inode(struct vm_fault *vmf)
 	return file_inode(vmf->vma->vm_file);
 }
 
-/* No page is a page of zeros. That another thread was faster is as good. */
+/* That another thread was faster is as good. */
 int qemufile_fault_insert(struct vm_fault *vmf, struct page *page)
 {
-	int err = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, page ?: ZERO_PAGE(0));
+	int err = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, page);
 
 	return err == -EBUSY ? 0 : err;
 }

@@ -36,11 +36,10 @@ impl Fault<'_> {
         unsafe { helpers::qemufile_fault_pgoff(self.fault) }
     }
 
-    /// Maps `page`, or zeros if there is none, for reading.
-    pub(crate) fn map(&self, page: Option<&PageRef>) -> Result {
-        let page = page.map_or(core::ptr::null_mut(), PageRef::as_ptr);
+    /// Maps `page` for reading.
+    pub(crate) fn map(&self, page: &PageRef) -> Result {
         // SAFETY: The fault is valid; the mapping takes a reference to the page of its own.
-        to_result(unsafe { helpers::qemufile_fault_insert(self.fault, page) })
+        to_result(unsafe { helpers::qemufile_fault_insert(self.fault, page.as_ptr()) })
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Op {
     Clone,
     Drop,
     Lend(Place),
+    /// Asks for a page as a mapping does.
+    Map(Place),
     GiveBack,
     /// Builds what a write would leave beside the buffer, and then takes it over.
     TakeWrite(Place, Size, u8),

@@ -204,6 +204,7 @@ impl One<'_> {
             Op::Reserve(place, size) => self.reserve(place.pos(), size.bytes() as u64),
             Op::Next(place) => self.next(place.pos()),
             Op::Lend(place) => self.lend(place.pos()),
+            Op::Map(place) => self.map(place.pos()),
             Op::TakeWrite(place, size, seed) => self.take_write(place.pos(), size, seed),
             Op::TakeShared(place, size, _) => self.take_shared(place.pos(), size),
             Op::ReplacePage(place, lent, seed) => self.replace_page(place.pos(), lent, seed),
@@ -338,6 +339,20 @@ impl One<'_> {
             self.lent.push((page, bytes));
         }
         false
+    }
+
+    /// What is mapped is what is there, and nothing else shows it.
+    fn map(&mut self, pos: u64) -> bool {
+        let pos = pos.min(MAX_LEN - 1);
+        let (bytes, failed) = self.failing(|buffer| buffer.page_to_map(pos).map(content));
+        match bytes {
+            Ok(bytes) => {
+                let zeros = vec![0; PAGE_SIZE];
+                assert!(bytes == *self.model.get_page(pos).unwrap_or(&zeros));
+            }
+            Err(error) => assert!(failed && error == ENOMEM),
+        }
+        failed
     }
 
     fn take_write(&mut self, pos: u64, size: Size, seed: u8) -> bool {

@@ -39,8 +39,9 @@ fn setups() -> Vec<Vec<Op>> {
     ];
     let cloned = [&data[..], &[Op::Clone]].concat();
     let lent = [&data[..], &[Op::Lend(at(2, 0)), Op::Lend(at(63, 0))]].concat();
+    let mapped = [&cloned[..], &[Op::Map(at(3, 0)), Op::Map(at(40, 0))]].concat();
     let half = [&cloned[..], &[Op::WriteAt(at(1, 5), pages(3), 4)]].concat();
-    vec![vec![], data, cloned, lent, half]
+    vec![vec![], data, cloned, lent, mapped, half]
 }
 
 fn operations() -> Vec<Op> {
@@ -66,6 +67,7 @@ fn operations() -> Vec<Op> {
             all.push(Op::TakeShared(place, size, 1));
         }
         all.push(Op::SetLen(place));
+        all.push(Op::Map(place));
         all.push(Op::Punch(at(1, 1), place));
         all.push(Op::ReplacePage(place, false, 9));
         all.push(Op::ReplacePage(place, true, 9));

@@ -45,6 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Clone),
         1 => Just(Op::Drop),
         3 => place().prop_map(Op::Lend),
+        3 => place().prop_map(Op::Map),
         2 => Just(Op::GiveBack),
         2 => (place(), size(), any::<u8>())
             .prop_map(|(place, size, seed)| Op::TakeWrite(place, size, seed)),
