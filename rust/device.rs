@@ -7,7 +7,10 @@ use crate::{
         Handle,
         SpliceWrite, //
     },
-    ioctl,
+    ioctl::{
+        self,
+        Reply, //
+    },
     stream::{
         Access,
         Stream, //
@@ -23,18 +26,20 @@ use crate::{
             Allocate,
             FileOperations, //
         },
+        inode::InodeRef,
         mmap::NewMapping,
         poll::{
             Events,
             PollTable, //
         },
+        pseudo_fs::{
+            Mount,
+            Pinned, //
+        },
         splice::Pipe,
     },
 };
-use core::{
-    marker::PhantomData,
-    ops::Range, //
-};
+use core::ops::Range;
 use kernel::{
     fs::{
         File,
@@ -45,119 +50,173 @@ use kernel::{
         IovIterSource, //
     },
     prelude::*,
-    seq_file::SeqFile, //
+    seq_file::SeqFile,
+    sync::Arc, //
 };
 
 /// What a file is opened on: all that the device and the regular files differ in.
-pub(crate) trait Opener {
-    /// Makes the handle of a file that is being opened.
-    fn open(file: &File) -> Result<Pin<KBox<Handle>>>;
+pub(crate) trait Opener: Sized + 'static {
+    /// What keeps the file system of the regular files mounted, where the file itself does not.
+    type Pinned: Send + Sync;
+
+    /// Makes the state of a file that is being opened.
+    fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>>;
+
+    /// Where files are made that come of `file`, which has `pinned`.
+    fn mount<'a>(pinned: &'a Self::Pinned, file: &'a File) -> Result<Mount<'a, StreamFile>>;
 }
 
 /// `/dev/qemufile`: each open file is a handle on a new stream.
 pub(crate) struct Device;
 
 impl Opener for Device {
-    fn open(file: &File) -> Result<Pin<KBox<Handle>>> {
+    /// So that a mapping need not mount the file system under `mmap_lock`.
+    type Pinned = Pinned<StreamFile>;
+
+    fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>> {
         let access = Access {
             read: file.is_readable(),
             write: file.is_writable(),
         };
-        Handle::new(Stream::new()?, access, None, StreamFile::pin()?)
+        OpenFile::new(Stream::new()?, access, None, StreamFile::pin()?)
+    }
+
+    fn mount<'a>(pinned: &'a Self::Pinned, _file: &'a File) -> Result<Mount<'a, StreamFile>> {
+        Ok(pinned.mount())
     }
 }
 
 /// An open file, whatever it was opened on.
-pub(crate) struct OpenFile<O: Opener>(PhantomData<O>);
+#[pin_data]
+pub(crate) struct OpenFile<O: Opener> {
+    #[pin]
+    handle: Handle,
+    /// Goes last: until then there is a mount for the inode that the stream may give up with the
+    /// handle.
+    pinned: O::Pinned,
+}
+
+impl<O: Opener> OpenFile<O> {
+    /// Makes a file's state: a handle on `stream`. `inode` is the file's if it is a regular one.
+    ///
+    /// `ENOMEM` if there is no memory for it.
+    pub(crate) fn new(
+        stream: Arc<Stream>,
+        access: Access,
+        inode: Option<InodeRef>,
+        pinned: O::Pinned,
+    ) -> Result<Pin<KBox<Self>>> {
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                handle <- Handle::new(stream, access, inode),
+                pinned,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    fn handle(this: Pin<&Self>) -> &Handle {
+        &this.get_ref().handle
+    }
+
+    fn mount<'a>(this: Pin<&'a Self>, file: &'a File) -> Result<Mount<'a, StreamFile>> {
+        O::mount(&this.get_ref().pinned, file)
+    }
+}
 
 #[vtable]
 impl<O: Opener> FileOperations for OpenFile<O> {
-    type Ptr = Pin<KBox<Handle>>;
+    type Ptr = Pin<KBox<Self>>;
 
-    fn open(file: &File) -> Result<Pin<KBox<Handle>>> {
+    fn open(file: &File) -> Result<Pin<KBox<Self>>> {
         O::open(file)
     }
 
-    fn flush(handle: Pin<&Handle>, _file: &File) -> Result {
-        handle.flush()
+    fn flush(this: Pin<&Self>, _file: &File) -> Result {
+        Self::handle(this).flush()
     }
 
-    fn read_iter(kiocb: Kiocb<'_, Pin<KBox<Handle>>>, dst: &mut IovIterDest<'_>) -> Result<usize> {
-        kiocb.file().read(kiocb, dst)
+    fn read_iter(kiocb: Kiocb<'_, Pin<KBox<Self>>>, dst: &mut IovIterDest<'_>) -> Result<usize> {
+        Self::handle(kiocb.file()).read(kiocb, dst)
     }
 
-    fn write_iter(
-        kiocb: Kiocb<'_, Pin<KBox<Handle>>>,
-        src: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
-        kiocb.file().write(kiocb, src)
+    fn write_iter(kiocb: Kiocb<'_, Pin<KBox<Self>>>, src: &mut IovIterSource<'_>) -> Result<usize> {
+        Self::handle(kiocb.file()).write(kiocb, src)
     }
 
-    fn llseek(handle: Pin<&Handle>, file: &File, offset: i64, whence: Whence) -> Result<i64> {
-        handle.seek(file, offset, whence)
+    fn llseek(this: Pin<&Self>, file: &File, offset: i64, whence: Whence) -> Result<i64> {
+        Self::handle(this).seek(file, offset, whence)
     }
 
-    fn poll(handle: Pin<&Handle>, file: &File, table: &PollTable<'_>) -> Events {
-        handle.poll(file, table)
+    fn poll(this: Pin<&Self>, file: &File, table: &PollTable<'_>) -> Events {
+        Self::handle(this).poll(file, table)
     }
 
     type Target<'a> = SpliceWrite<'a>;
 
     fn splice_read(
-        handle: Pin<&Handle>,
+        this: Pin<&Self>,
         file: &File,
         pos: &mut i64,
         pipe: &mut Pipe<'_>,
         len: usize,
         nonblocking: bool,
     ) -> Result<usize> {
-        handle.splice_read(file, pos, pipe, len, nonblocking)
+        Self::handle(this).splice_read(file, pos, pipe, len, nonblocking)
     }
 
-    fn splice_write<'a>(handle: Pin<&'a Handle>, file: &'a File) -> SpliceWrite<'a> {
+    fn splice_write<'a>(this: Pin<&'a Self>, file: &'a File) -> SpliceWrite<'a> {
         SpliceWrite {
-            handle: handle.get_ref(),
+            handle: Self::handle(this),
             file,
         }
     }
 
-    fn mmap(handle: Pin<&Handle>, _file: &File, mapping: &NewMapping<'_>) -> Result {
-        handle.mmap(mapping)
+    /// For reading, or private.
+    ///
+    /// A mapping outlives its descriptor, and keeps the stream. It is one of the stream's regular
+    /// file, also if made through the device, whose inode all streams share.
+    fn mmap(this: Pin<&Self>, file: &File, mapping: &NewMapping<'_>) -> Result {
+        let mount = Self::mount(this, file)?;
+        StreamFile::map(&mount, Self::handle(this).stream(), mapping)
     }
 
-    fn fasync(handle: Pin<&Handle>, file: &File, fd: i32, on: i32) -> Result {
-        handle.set_async(file, fd, on)
+    fn fasync(this: Pin<&Self>, file: &File, fd: i32, on: i32) -> Result {
+        Self::handle(this).set_async(file, fd, on)
     }
 
-    fn fadvise(_handle: Pin<&Handle>, _range: Range<i64>, _advice: Advice) -> Result {
+    fn fadvise(_this: Pin<&Self>, _range: Range<i64>, _advice: Advice) -> Result {
         // All is in memory, and what was drained is free already.
         Ok(())
     }
 
-    fn fallocate(handle: Pin<&Handle>, file: &File, what: Allocate, range: Range<u64>) -> Result {
-        handle.allocate(file, what, range)
+    fn fallocate(this: Pin<&Self>, file: &File, what: Allocate, range: Range<u64>) -> Result {
+        Self::handle(this).allocate(file, what, range)
     }
 
     fn remap(
-        handle: Pin<&Handle>,
+        this: Pin<&Self>,
         to: u64,
-        source: Pin<&Handle>,
+        source: Pin<&Self>,
         from: u64,
         len: u64,
         file: &File,
     ) -> Result<u64> {
-        handle.remap(to, &source, from, len, file)
+        Self::handle(this).remap(to, Self::handle(source), from, len, file)
     }
 
-    fn show_fdinfo(handle: Pin<&Handle>, seq: &SeqFile) {
-        handle.show(seq);
+    fn show_fdinfo(this: Pin<&Self>, seq: &SeqFile) {
+        Self::handle(this).show(seq);
     }
 
-    fn ioctl(handle: Pin<&Handle>, file: &File, cmd: u32, arg: usize) -> Result<u32> {
-        ioctl::dispatch(&handle, file, cmd, arg)
+    fn ioctl(this: Pin<&Self>, file: &File, cmd: u32, arg: usize) -> Result<u32> {
+        match ioctl::dispatch(Self::handle(this), file, cmd, arg)? {
+            Reply::Done => Ok(0),
+            Reply::Open(wanted) => StreamFile::install(&Self::mount(this, file)?, wanted),
+        }
     }
 
-    fn fsync(handle: Pin<&Handle>, _file: &File) -> Result {
-        handle.sync()
+    fn fsync(this: Pin<&Self>, _file: &File) -> Result {
+        Self::handle(this).sync()
     }
 }

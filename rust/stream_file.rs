@@ -10,7 +10,7 @@ use crate::{
         OpenFile,
         Opener, //
     },
-    handle::Handle,
+    ioctl::Opening,
     stream::{
         Access,
         Stream, //
@@ -24,6 +24,7 @@ use crate::{
         },
         pseudo_fs::{
             InodeOperations,
+            Mount,
             Pinned,
             PseudoFs, //
         },
@@ -31,11 +32,15 @@ use crate::{
 };
 use kernel::{
     fs::{
-        file::flags::{
-            O_LARGEFILE,
-            O_RDONLY,
-            O_RDWR,
-            O_WRONLY, //
+        file::{
+            flags::{
+                O_CLOEXEC,
+                O_LARGEFILE,
+                O_RDONLY,
+                O_RDWR,
+                O_WRONLY, //
+            },
+            FileDescriptorReservation, //
         },
         File, //
     },
@@ -58,43 +63,57 @@ impl StreamFile {
         FILES.pin()
     }
 
-    /// Opens another file on `stream`.
+    /// Makes the file that `wanted` asks for, on `mount`, and gives it a descriptor.
     ///
-    /// `flags` are those of `open(2)` apart from the access mode. `EINVAL` for no access at all,
-    /// `ENOMEM`, `ENFILE`.
-    pub(crate) fn open(stream: Arc<Stream>, access: Access, flags: u32) -> Result<ARef<File>> {
+    /// `ENOMEM`, `ENFILE`, `EMFILE`.
+    pub(crate) fn install(mount: &Mount<'_, Self>, wanted: Opening) -> Result<u32> {
+        let Opening {
+            stream,
+            access,
+            flags,
+        } = wanted;
         let mode = match (access.read, access.write) {
             (true, true) => O_RDWR,
             (true, false) => O_RDONLY,
             (false, true) => O_WRONLY,
             (false, false) => return Err(EINVAL),
         };
-        Self::open_as(stream, access, mode | flags | O_LARGEFILE)
+        let descriptor = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
+        let number = descriptor.reserved_fd();
+        let file = Self::open_as(mount, stream, access, mode | flags | O_LARGEFILE)?;
+        descriptor.fd_install(file);
+        Ok(number)
     }
 
-    fn open_as(stream: Arc<Stream>, access: Access, flags: u32) -> Result<ARef<File>> {
-        let number = stream.number();
-        let pinned = Self::pin()?;
-        let make = |inode| Handle::new(stream.clone(), access, Some(inode), Self::pin()?);
-        let file = FILES.open(&pinned, number, stream.clone(), c"qemufile", flags, make)?;
-        // The handle is in the stream's books, so what it begins with is not drained any more.
-        file.start_at(i64::try_from(stream.start())?);
-        Ok(file)
-    }
-}
-
-impl StreamFile {
-    /// Makes `mapping` one of a stream's pages.
+    /// Makes `mapping` one of a stream's pages, by a file on `mount`.
     ///
     /// `EACCES` for a shared mapping that may be written, `ENOMEM`, `ENFILE`.
-    pub(crate) fn map(stream: &Arc<Stream>, mapping: &NewMapping<'_>) -> Result {
+    pub(crate) fn map(
+        mount: &Mount<'_, Self>,
+        stream: &Arc<Stream>,
+        mapping: &NewMapping<'_>,
+    ) -> Result {
         // A mapping is nobody who could write or would wait for bytes.
         let access = Access {
             read: false,
             write: false,
         };
-        let file = Self::open_as(stream.clone(), access, O_RDONLY)?;
+        let file = Self::open_as(mount, stream.clone(), access, O_RDONLY)?;
         FILES.map(mapping, &file)
+    }
+
+    fn open_as(
+        mount: &Mount<'_, Self>,
+        stream: Arc<Stream>,
+        access: Access,
+        flags: u32,
+    ) -> Result<ARef<File>> {
+        let number = stream.number();
+        let make = |inode| OpenFile::new(stream.clone(), access, Some(inode), ());
+        let file = mount.open(number, stream.clone(), c"qemufile", flags, make)?;
+        // The handle is in the stream's books, so what it begins with is not drained any more.
+        file.start_at(i64::try_from(stream.start())?);
+        Ok(file)
     }
 }
 
@@ -118,16 +137,24 @@ impl InodeOperations for StreamFile {
 }
 
 impl Opener for StreamFile {
+    /// A file keeps its mount: `__fput()` calls `->release` before `mntput()`.
+    type Pinned = ();
+
     /// Opens the file once more, through `/proc/PID/fd/N`.
-    fn open(file: &File) -> Result<Pin<KBox<Handle>>> {
-        let stream = FILES.reopen(file)?;
+    ///
+    /// `N` may be an `O_PATH` descriptor, and the only thing that has kept the inode.
+    fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>> {
+        let stream: Arc<Stream> = FILES.reopen(file)?.into();
         let access = Access {
             read: file.is_readable(),
             write: file.is_writable(),
         };
-        let inode = InodeRef::of(file);
-        let handle = Handle::new(stream.into(), access, Some(inode), Self::pin()?)?;
+        let open = OpenFile::new(stream.clone(), access, Some(InodeRef::of(file)), ())?;
         file.start_at(i64::try_from(stream.start())?);
-        Ok(handle)
+        Ok(open)
+    }
+
+    fn mount<'a>(_pinned: &'a (), file: &'a File) -> Result<Mount<'a, StreamFile>> {
+        FILES.mount_of(file)
     }
 }

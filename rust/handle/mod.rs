@@ -29,7 +29,6 @@ use crate::{
         Seat,
         Stream, //
     },
-    stream_file::StreamFile,
     sys::{
         file::{
             FileExt,
@@ -42,7 +41,6 @@ use crate::{
             Events,
             PollTable, //
         },
-        pseudo_fs::Pinned,
     },
 };
 use kernel::{
@@ -66,32 +64,22 @@ pub(crate) struct Handle {
     error: LatchedError,
     #[pin]
     rate: Rate,
-    /// Goes last: until then there is a mount for the inode that the seat has given up.
-    _pinned: Pinned<StreamFile>,
 }
 
 impl Handle {
     /// Makes a handle on `stream`; `inode` is that of the file if that is a regular one.
-    ///
-    /// The regular files' file system stays mounted as long as any handle lives, so that a mapping
-    /// of the device, which is one of a regular file, need not mount it under `mmap_lock`.
     ///
     /// `ENOMEM` if there is no memory for it.
     pub(crate) fn new(
         stream: Arc<Stream>,
         access: Access,
         inode: Option<InodeRef>,
-        pinned: Pinned<StreamFile>,
-    ) -> Result<Pin<KBox<Self>>> {
-        KBox::try_pin_init(
-            try_pin_init!(Self {
-                rate <- Rate::new(),
-                error: LatchedError::new(),
-                seat: stream.attach(access, inode)?,
-                _pinned: pinned,
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            rate <- Rate::new(),
+            error: LatchedError::new(),
+            seat: stream.attach(access, inode)?,
+        })
     }
 
     /// The stream.

@@ -3,21 +3,17 @@
 //! Calls that move whole pages, and those that only regular files have.
 
 use super::Handle;
-use crate::{
-    stream_file::StreamFile,
-    sys::{
-        file::FileExt,
-        file_operations::Allocate,
-        iov::SourceIter,
-        mmap::NewMapping,
-        page::{
-            PageRef,
-            PAGE_SIZE, //
-        },
-        splice::{
-            Pipe,
-            SpliceTarget, //
-        },
+use crate::sys::{
+    file::FileExt,
+    file_operations::Allocate,
+    iov::SourceIter,
+    page::{
+        PageRef,
+        PAGE_SIZE, //
+    },
+    splice::{
+        Pipe,
+        SpliceTarget, //
     },
 };
 use core::ops::Range;
@@ -48,14 +44,6 @@ impl Handle {
         let done = stream.lend(&self.seat, from, there, pipe, len, nonblocking)?;
         *pos = pos.saturating_add(i64::try_from(done)?);
         Ok(done)
-    }
-
-    /// `mmap(2)`: for reading, or private.
-    ///
-    /// A mapping outlives its descriptor, and keeps the stream. It is one of the stream's regular
-    /// file, also if made through the device, whose inode all streams share.
-    pub(crate) fn mmap(&self, mapping: &NewMapping<'_>) -> Result {
-        StreamFile::map(self.stream(), mapping)
     }
 
     /// `fallocate(2)`

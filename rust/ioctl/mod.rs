@@ -11,6 +11,7 @@ mod open;
 mod state;
 mod typed;
 
+pub(crate) use self::open::Opening;
 use crate::{
     handle::Handle,
     sys::abi, //
@@ -68,12 +69,20 @@ fn must_read(handle: &Handle) -> Result {
     }
 }
 
-/// Does what `cmd` says. The result is a descriptor where the call makes one, else 0.
-pub(crate) fn dispatch(handle: &Handle, file: &File, cmd: u32, arg: usize) -> Result<u32> {
+/// What a call leaves to be done.
+pub(crate) enum Reply {
+    /// Nothing: it is done, and returns 0.
+    Done,
+    /// To make a file; the call returns its descriptor.
+    Open(Opening),
+}
+
+/// Does what `cmd` says, but for making a file.
+pub(crate) fn dispatch(handle: &Handle, file: &File, cmd: u32, arg: usize) -> Result<Reply> {
     let arg = Argument(UserPtr::from_addr(arg));
     match cmd {
-        abi::QEMUFILE_CMD_BUFOPEN => return open::bufopen(handle, &arg),
-        abi::QEMUFILE_CMD_CLONE => return open::clone(handle, &arg),
+        abi::QEMUFILE_CMD_BUFOPEN => return open::bufopen(handle, &arg).map(Reply::Open),
+        abi::QEMUFILE_CMD_CLONE => return open::clone(handle, &arg).map(Reply::Open),
         abi::QEMUFILE_CMD_GET_INFO => state::get_info(handle, file, &arg),
         abi::QEMUFILE_CMD_SET_LENGTH => state::set_length(handle, file, &arg),
         abi::QEMUFILE_CMD_GET_EXTENT => state::get_extent(handle, &arg),
@@ -91,5 +100,5 @@ pub(crate) fn dispatch(handle: &Handle, file: &File, cmd: u32, arg: usize) -> Re
         abi::QEMUFILE_CMD_SAVE_PAGE => typed::save_page(handle, file, &arg),
         _ => Err(ENOTTY),
     }?;
-    Ok(0)
+    Ok(Reply::Done)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The calls that make a new descriptor.
+//! The calls that make a new descriptor: what it shall be. The file itself is made above.
 
 use super::Argument;
 use crate::{
@@ -9,7 +9,6 @@ use crate::{
         Access,
         Stream, //
     },
-    stream_file::StreamFile,
     sys::abi::{
         qemufile_open,
         QEMUFILE_MODE_READ,
@@ -19,17 +18,22 @@ use crate::{
     },
 };
 use kernel::{
-    fs::file::{
-        flags::{
-            O_APPEND,
-            O_CLOEXEC,
-            O_NONBLOCK, //
-        },
-        FileDescriptorReservation, //
+    fs::file::flags::{
+        O_APPEND,
+        O_NONBLOCK, //
     },
     prelude::*,
     sync::Arc, //
 };
+
+/// A file that a call asks for.
+pub(crate) struct Opening {
+    /// What it is a handle on.
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) access: Access,
+    /// Flags of `open(2)`, without the access mode.
+    pub(crate) flags: u32,
+}
 
 /// What a new handle shall be open for, and its `open(2)` flags.
 ///
@@ -60,21 +64,22 @@ fn wanted(handle: &Handle, arg: &Argument) -> Result<(Access, u32)> {
     Ok((access, open_flags))
 }
 
-fn install(stream: Arc<Stream>, access: Access, flags: u32) -> Result<u32> {
-    let descriptor = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
-    let number = descriptor.reserved_fd();
-    descriptor.fd_install(StreamFile::open(stream, access, flags)?);
-    Ok(number)
-}
-
 /// `QEMUFILE_IOC_BUFOPEN`: `qemu_bufopen(mode, qemu_buf_get(f))`.
-pub(super) fn bufopen(handle: &Handle, arg: &Argument) -> Result<u32> {
+pub(super) fn bufopen(handle: &Handle, arg: &Argument) -> Result<Opening> {
     let (access, flags) = wanted(handle, arg)?;
-    install(handle.stream().clone(), access, flags)
+    Ok(Opening {
+        stream: handle.stream().clone(),
+        access,
+        flags,
+    })
 }
 
 /// `QEMUFILE_IOC_CLONE`: `qsb_clone`, and a handle on the result.
-pub(super) fn clone(handle: &Handle, arg: &Argument) -> Result<u32> {
+pub(super) fn clone(handle: &Handle, arg: &Argument) -> Result<Opening> {
     let (access, flags) = wanted(handle, arg)?;
-    install(handle.stream().try_clone()?, access, flags)
+    Ok(Opening {
+        stream: handle.stream().try_clone()?,
+        access,
+        flags,
+    })
 }

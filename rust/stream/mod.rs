@@ -152,8 +152,11 @@ struct Inner {
     drained: u64,
     /// For each handle that only reads, by its seat, how far it has come.
     passed: KVec<Option<Passed>>,
-    /// The regular file, and how many open files it has, while it has any.
-    inode: Option<(InodeRef, usize)>,
+    /// How many handles there are, of any kind.
+    seats: usize,
+    /// The regular file, from when it is first made until the last handle is gone. It has a
+    /// reference to the stream, so whatever else keeps the stream must not keep this.
+    inode: Option<InodeRef>,
 }
 
 /// How far a handle has come, in bytes from the start.
@@ -208,7 +211,7 @@ impl Inner {
     /// the VFS, and takes pages out of mappings that do not show the stream any more.
     fn publish(&mut self) {
         let stale = self.buffer.take_stale();
-        if let Some((inode, _)) = &self.inode {
+        if let Some(inode) = &self.inode {
             inode.changed();
         }
         self.publish_len();
@@ -217,7 +220,7 @@ impl Inner {
 
     /// Tells the VFS how long the regular file is.
     fn publish_len(&self) {
-        if let Some((inode, _)) = &self.inode {
+        if let Some(inode) = &self.inode {
             // The largest length of a buffer is the largest offset of a file.
             inode.set_size(i64::try_from(self.buffer.len()).unwrap_or(i64::MAX));
         }
@@ -226,7 +229,7 @@ impl Inner {
     /// Takes the pages of `range` out of all mappings. `gone` says that they are no more: private
     /// copies go, too.
     fn unmap(&self, range: Range<u64>, gone: bool) {
-        if let Some((inode, _)) = &self.inode {
+        if let Some(inode) = &self.inode {
             inode.unmap(range, gone);
         }
     }
@@ -286,6 +289,7 @@ impl Stream {
                         limit,
                         drained,
                         passed: KVec::new(),
+                        seats: 0,
                         inode: None,
                     },
                     "qemufile::inner"

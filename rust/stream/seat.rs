@@ -36,15 +36,16 @@ pub(crate) struct Seat {
     stream: Arc<Stream>,
     pub(super) access: Access,
     pub(super) index: Option<usize>,
-    has_inode: bool,
 }
 
 impl Stream {
     /// Enters a new handle into the books; `inode` is that of its file if that is a regular one.
     ///
+    /// A handle must go while the superblock of the inode is there: the last one gives the inode
+    /// up, whatever kind of file it is.
+    ///
     /// `ENOMEM` if there is no memory for the entry.
     pub(crate) fn attach(self: Arc<Self>, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
-        let has_inode = inode.is_some();
         let mut inner = self.inner.lock();
         let index = if access.drains() {
             let start = inner.drained;
@@ -62,11 +63,11 @@ impl Stream {
         inner.readers += usize::from(access.read);
         inner.writers += usize::from(access.write);
         inner.had_writer |= access.write;
-        if let Some(inode) = inode {
-            match &mut inner.inode {
-                Some((_, files)) => *files += 1,
-                none => *none = Some((inode, 1)),
-            }
+        inner.seats += 1;
+        // All regular files of a stream are of one inode, so a second reference is not needed. It
+        // is dropped after the lock, with the arguments.
+        if inner.inode.is_none() {
+            inner.inode = inode;
             inner.publish_len();
         }
         drop(inner);
@@ -74,7 +75,6 @@ impl Stream {
             stream: self,
             access,
             index,
-            has_inode,
         })
     }
 }
@@ -103,18 +103,14 @@ impl Drop for Seat {
             *entry = None;
             inner.drain();
         }
-        let mut last = None;
-        if self.has_inode {
-            if let Some((_, files)) = &mut inner.inode {
-                *files -= 1;
-                if *files == 0 {
-                    last = inner.inode.take();
-                }
-            }
-        }
+        inner.seats -= 1;
+        let inode = match inner.seats {
+            0 => inner.inode.take(),
+            _ => None,
+        };
         drop(inner);
         // May free the inode, which has a reference to the stream, as this seat has.
-        drop(last);
+        drop(inode);
         stream.notify_all();
     }
 }

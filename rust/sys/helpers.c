@@ -8,13 +8,13 @@
 #include <linux/fs.h>
 #include <linux/fadvise.h>
 #include <linux/falloc.h>
+#include <linux/fs_context.h>
 #include <linux/highmem.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
 #include <linux/poll.h>
-#include <linux/pseudo_fs.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/splice.h>
@@ -283,16 +283,35 @@ int qemufile_own_dentry(struct file *file)
 	return 0;
 }
 
-/* include/linux/pseudo_fs.h */
+/*
+ * include/linux/fs_context.h: what init_pseudo() sets up, but with one superblock
+ * for all mounts.
+ */
 
-int qemufile_init_pseudo(struct fs_context *fc, const struct super_operations *ops)
+static int fill_super(struct super_block *sb, struct fs_context *fc)
 {
-	struct pseudo_fs_context *ctx = init_pseudo(fc, QEMUFILE_SUPER_MAGIC);
+	static const struct tree_descr no_files[] = { { "" } };
+	int err = simple_fill_super(sb, QEMUFILE_SUPER_MAGIC, no_files);
 
-	if (!ctx)
-		return -ENOMEM;
-	ctx->ops = ops;
-	return 0;
+	sb->s_op = fc->fs_private;
+	sb->s_maxbytes = MAX_LFS_FILESIZE;
+	return err;
+}
+
+static int get_tree(struct fs_context *fc)
+{
+	return get_tree_single(fc, fill_super);
+}
+
+void qemufile_init_fs_context(struct fs_context *fc, const struct super_operations *ops)
+{
+	static const struct fs_context_operations context_ops = { .get_tree = get_tree };
+
+	fc->ops = &context_ops;
+	fc->fs_private = (void *)ops;
+	fc->sb_flags |= SB_NOUSER;
+	fc->s_iflags |= SB_I_NOEXEC | SB_I_NODEV;
+	fc->global = true;
 }
 
 /* include/linux/pipe_fs_i.h, include/linux/splice.h */

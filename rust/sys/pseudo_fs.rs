@@ -3,11 +3,16 @@
 //! A file system that is never mounted anywhere: regular files that exist as open files only.
 //!
 //! memfd, secretmem and dma-buf have one each. Theirs are built in and stay for good; a module's
-//! has to go away. So nothing is mounted while no file is open (`simple_pin_fs()`, as
-//! `drivers/gpu/drm/drm_drv.c` does it), and until the last inode is gone the superblock's
-//! reference to the file system's owner keeps the module.
+//! has to go away. So nothing is mounted while nobody has a file or a [`Pinned`]
+//! (`simple_pin_fs()`, as `drivers/gpu/drm/drm_drv.c` does it), and until the last inode is gone
+//! the superblock's reference to the file system's owner keeps the module.
 //!
-//! C headers: [`include/linux/pseudo_fs.h`](srctree/include/linux/pseudo_fs.h),
+//! A file keeps the mount that it was opened on, also a file opened with `O_PATH`, for which no
+//! operation is ever called. So `simple_pin_fs()` may make a second mount while files are open on
+//! the first. All mounts are of one superblock (`get_tree_single()`), so a number is that of one
+//! inode, whatever the mount.
+//!
+//! C headers: [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::{
@@ -81,16 +86,23 @@ pub(crate) struct PseudoFs<T: InodeOperations> {
 // `fs_type`.
 unsafe impl<T: InodeOperations> Sync for PseudoFs<T> {}
 
-/// Keeps a [`PseudoFs`] mounted, for the state of an open file.
+/// Keeps a [`PseudoFs`] mounted, for what is no file of it.
 ///
 /// It must not be an inode that does so: whoever holds the last reference to an inode may hold none
 /// to the mount, and the mount cannot go while the inode is going.
 pub(crate) struct Pinned<T: InodeOperations>(&'static PseudoFs<T>);
 
 impl<T: InodeOperations> Pinned<T> {
-    fn mount(&self) -> *mut bindings::vfsmount {
-        // SAFETY: The mount does not change while there is a pin.
-        unsafe { *self.0.mount.get() }
+    /// The mount.
+    pub(crate) fn mount(&self) -> Mount<'_, T> {
+        // SAFETY: The mount is there, and does not change, while there is a pin.
+        let mount = unsafe { *self.0.mount.get() };
+        // INVARIANT: The pin keeps it, and is borrowed.
+        Mount {
+            mount,
+            _lifetime: PhantomData,
+            _inode: PhantomData,
+        }
     }
 }
 
@@ -98,6 +110,94 @@ impl<T: InodeOperations> Drop for Pinned<T> {
     fn drop(&mut self) {
         // SAFETY: Undoes one `simple_pin_fs`.
         unsafe { bindings::simple_release_fs(self.0.mount.get(), self.0.pins.get()) };
+    }
+}
+
+/// A mount of a [`PseudoFs`]: where new files are made.
+///
+/// # Invariants
+///
+/// `mount` is valid for `'a`, and of a file system with the operations `T`.
+pub(crate) struct Mount<'a, T: InodeOperations> {
+    mount: *mut bindings::vfsmount,
+    _lifetime: PhantomData<&'a bindings::vfsmount>,
+    _inode: PhantomData<fn() -> T>,
+}
+
+impl<T: InodeOperations> Mount<'_, T> {
+    /// Opens a file with the given inode number.
+    ///
+    /// If there is no such inode, one is made that owns `data`; otherwise `data` must stand for
+    /// what it has. `flags` are those of `open(2)`. `state` makes the open file's own, told the
+    /// inode that it will be on.
+    ///
+    /// `ENOMEM`, `ENFILE`, and what `state` returns.
+    pub(crate) fn open(
+        &self,
+        ino: u64,
+        data: T::Data,
+        name: &'static CStr,
+        flags: u32,
+        state: impl FnOnce(InodeRef) -> Result<<T::File as FileOperations>::Ptr>,
+    ) -> Result<ARef<File>> {
+        let inode = self.inode(ino, data)?;
+        let state = state(inode.clone())?;
+        // SAFETY: The inode and the mount are valid, and of one superblock. If this succeeds, the
+        // file owns the reference to the inode that is forgotten below.
+        let file = from_err_ptr(unsafe {
+            bindings::alloc_file_pseudo(
+                inode.as_ptr(),
+                self.mount,
+                kernel::str::as_char_ptr_in_const_context(name),
+                c_int::try_from(flags)?,
+                Vtable::<T::File>::build(),
+            )
+        })?;
+        core::mem::forget(inode);
+        // SAFETY: Nobody else has the file yet. The module stays during this call, as a file of it
+        // or a registration is being used, so it can be referenced once more: for
+        // `file->f_op`, whose reference `__fput` drops.
+        unsafe {
+            bindings::__module_get(
+                this_module::<<T::File as FileOperations>::OwnerModule>().as_ptr(),
+            );
+            Vtable::<T::File>::init_file(file, state);
+            grant(file);
+            Ok(ARef::from_raw(NonNull::new_unchecked(file.cast())))
+        }
+    }
+
+    fn inode(&self, ino: u64, data: T::Data) -> Result<InodeRef> {
+        // SAFETY: The mount is valid.
+        let inode = unsafe { bindings::iget_locked((*self.mount).mnt_sb, ino) };
+        // SAFETY: `iget_locked` returned a reference, which is ours.
+        let inode = unsafe { InodeRef::from_raw(NonNull::new(inode).ok_or(ENOMEM)?) };
+        let raw = inode.as_ptr();
+        // SAFETY: A new inode is locked and ours to fill in until it is unlocked.
+        unsafe {
+            if helpers::qemufile_inode_is_new(raw) {
+                helpers::qemufile_init_regular_inode(raw, 0o666);
+                (*raw).i_op = &PseudoFs::<T>::INODE;
+                (*raw).__bindgen_anon_3.i_fop = Vtable::<T::File>::build();
+                (*raw).i_private = data.into_foreign();
+                bindings::unlock_new_inode(raw);
+            }
+        }
+        Ok(inode)
+    }
+}
+
+/// Notes in a file's dentry what an open through `/proc/PID/fd` may ask for at the most.
+///
+/// # Safety
+///
+/// `file` must be a file of a [`PseudoFs`] with a dentry of its own, and nobody else's.
+unsafe fn grant(file: *mut bindings::file) {
+    // SAFETY: By the caller's promise.
+    unsafe {
+        let access = ((*file).f_mode & ACCESS) as usize;
+        let dentry = (*file).__bindgen_anon_1.f_path.dentry;
+        (*dentry).d_fsdata = core::ptr::without_provenance_mut(access);
     }
 }
 
@@ -127,80 +227,17 @@ impl<T: InodeOperations> PseudoFs<T> {
         Ok(Pinned(self))
     }
 
-    /// Opens a file with the given inode number, on a file system that is `pinned`.
-    ///
-    /// If there is no such inode, one is made that owns `data`; otherwise `data` must stand for
-    /// what it has. `flags` are those of `open(2)`. `state` makes the open file's own, told the
-    /// inode that it will be on.
-    ///
-    /// `ENOMEM`, `ENFILE`, and what `state` returns.
-    pub(crate) fn open(
-        &'static self,
-        pinned: &Pinned<T>,
-        ino: u64,
-        data: T::Data,
-        name: &'static CStr,
-        flags: u32,
-        state: impl FnOnce(InodeRef) -> Result<<T::File as FileOperations>::Ptr>,
-    ) -> Result<ARef<File>> {
-        let inode = self.inode(pinned, ino, data)?;
-        let state = state(inode.clone())?;
-        // SAFETY: The inode and the mount are valid, and of one superblock. If this succeeds, the
-        // file owns the reference to the inode that is forgotten below.
-        let file = from_err_ptr(unsafe {
-            bindings::alloc_file_pseudo(
-                inode.as_ptr(),
-                pinned.mount(),
-                kernel::str::as_char_ptr_in_const_context(name),
-                c_int::try_from(flags)?,
-                Vtable::<T::File>::build(),
-            )
-        })?;
-        core::mem::forget(inode);
-        // SAFETY: Nobody else has the file yet. The module stays during this call, as a file of it
-        // or a registration is being used, so it can be referenced once more: for
-        // `file->f_op`, whose reference `__fput` drops.
-        unsafe {
-            bindings::__module_get(
-                this_module::<<T::File as FileOperations>::OwnerModule>().as_ptr(),
-            );
-            Vtable::<T::File>::init_file(file, state);
-            Self::grant(file);
-            Ok(ARef::from_raw(NonNull::new_unchecked(file.cast())))
-        }
-    }
-
-    /// Notes in a file's dentry what an open through `/proc/PID/fd` may ask for at the most.
-    ///
-    /// # Safety
-    ///
-    /// `file` must be a file of this file system with a dentry of its own, and nobody else's.
-    unsafe fn grant(file: *mut bindings::file) {
-        // SAFETY: By the caller's promise.
-        unsafe {
-            let access = ((*file).f_mode & ACCESS) as usize;
-            let dentry = (*file).__bindgen_anon_1.f_path.dentry;
-            (*dentry).d_fsdata = core::ptr::without_provenance_mut(access);
-        }
-    }
-
-    fn inode(&'static self, pinned: &Pinned<T>, ino: u64, data: T::Data) -> Result<InodeRef> {
-        // SAFETY: The mount is valid while pinned.
-        let inode = unsafe { bindings::iget_locked((*pinned.mount()).mnt_sb, ino) };
-        // SAFETY: `iget_locked` returned a reference, which is ours.
-        let inode = unsafe { InodeRef::from_raw(NonNull::new(inode).ok_or(ENOMEM)?) };
-        let raw = inode.as_ptr();
-        // SAFETY: A new inode is locked and ours to fill in until it is unlocked.
-        unsafe {
-            if helpers::qemufile_inode_is_new(raw) {
-                helpers::qemufile_init_regular_inode(raw, 0o666);
-                (*raw).i_op = &Self::INODE;
-                (*raw).__bindgen_anon_3.i_fop = Vtable::<T::File>::build();
-                (*raw).i_private = data.into_foreign();
-                bindings::unlock_new_inode(raw);
-            }
-        }
-        Ok(inode)
+    /// The mount that `file` was opened on: `ENXIO` if the file is not one of this file system.
+    pub(crate) fn mount_of<'a>(&'static self, file: &'a File) -> Result<Mount<'a, T>> {
+        self.inode_of(file)?;
+        // SAFETY: A file has a path.
+        let mount = unsafe { (*file.as_ptr()).__bindgen_anon_1.f_path.mnt };
+        // INVARIANT: A file keeps its mount, which is of the superblock that its inode is of.
+        Ok(Mount {
+            mount,
+            _lifetime: PhantomData,
+            _inode: PhantomData,
+        })
     }
 
     /// What the inode of `file`, which is being opened through `/proc/PID/fd/N`, owns.
@@ -223,7 +260,7 @@ impl<T: InodeOperations> PseudoFs<T> {
                 return Err(EACCES);
             }
             to_result(helpers::qemufile_own_dentry(raw))?;
-            Self::grant(raw);
+            grant(raw);
             Ok(T::Data::borrow((*inode).i_private))
         }
     }
@@ -269,7 +306,8 @@ impl<T: InodeOperations> PseudoFs<T> {
     /// `fc` must be a new context for a superblock of this file system.
     unsafe extern "C" fn init_fs_context(fc: *mut bindings::fs_context) -> c_int {
         // SAFETY: By the caller's promise; the table is static.
-        unsafe { helpers::qemufile_init_pseudo(fc, &Self::SUPER) }
+        unsafe { helpers::qemufile_init_fs_context(fc, &Self::SUPER) };
+        0
     }
 
     /// # Safety
