@@ -220,4 +220,88 @@ TEST_F(fasync, files_come_and_go_while_signals_are_sent)
 	pthread_join(thread, NULL);
 }
 
+/* ---- two threads ask of one file ---- */
+
+struct asked {
+	int fd;
+	atomic_int round;
+	atomic_int done;
+};
+
+enum { ROUNDS = 1500 };
+
+static void set_once(int fd, int how)
+{
+	int on = how & 1, flags = fcntl(fd, F_GETFL);
+
+	if (how & 2)
+		ioctl(fd, FIOASYNC, &on);
+	else
+		fcntl(fd, F_SETFL, on ? flags | O_ASYNC : flags & ~O_ASYNC);
+}
+
+static void *set_in_turns(void *arg)
+{
+	struct asked *asked = arg;
+
+	pin_to(1);
+	for (int round = 1; round <= ROUNDS; round++) {
+		while (asked->round < round)
+			;
+		for (int i = 0; i < 4; i++)
+			set_once(asked->fd, round + i);
+		asked->done = round;
+	}
+	return NULL;
+}
+
+/* How many signals come of a change that readers and writers are told of. */
+static int count_told(int fd)
+{
+	struct qemufile_limit limit = { .limit = MiB };
+	siginfo_t info;
+	int count = 0;
+
+	while (received(&info, 0))
+		;
+	if (ioctl(fd, QEMUFILE_IOC_SET_LIMIT, &limit))
+		return -1;
+	while (received(&info, 0))
+		count++;
+	return count;
+}
+
+/* However the calls mix, what the flag says is what happens, and it ends with the file. */
+TEST_F_TIMEOUT(fasync, two_threads_may_set_the_flag_of_one_file, 60)
+{
+	struct asked asked = { .fd = -1 };
+	int wrong_set = 0, wrong_clear = 0, wrong_closed = 0;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, set_in_turns, &asked));
+	pin_to(0);
+	for (int round = 1; round <= ROUNDS; round++) {
+		asked.fd = open_handle(self->writer, O_RDWR);
+		ASSERT_LE(0, asked.fd);
+		ASSERT_EQ(0, fcntl(asked.fd, F_SETOWN, getpid()));
+		/* Unlike SIGIO, each is queued. */
+		ASSERT_EQ(0, fcntl(asked.fd, F_SETSIG, SIGRTMIN));
+		asked.round = round;
+		for (int i = 0; i < 4; i++)
+			set_once(asked.fd, round / 4 + i);
+		while (asked.done < round)
+			;
+		set_once(asked.fd, round / 16 | 1);
+		wrong_set += count_told(self->writer) != 2;
+		set_once(asked.fd, round / 16 & ~1);
+		wrong_clear += count_told(self->writer) != 0;
+		ASSERT_EQ(0, close(asked.fd));
+		wrong_closed += count_told(self->writer) != 0;
+	}
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, wrong_set);
+	EXPECT_EQ(0, wrong_clear);
+	EXPECT_EQ(0, wrong_closed);
+}
+
 TEST_HARNESS_MAIN

@@ -30,6 +30,7 @@ use crate::{
         Stream, //
     },
     sys::{
+        fasync::AsyncFile,
         file::{
             FileExt,
             KiocbExt,
@@ -64,6 +65,8 @@ pub(crate) struct Handle {
     error: LatchedError,
     #[pin]
     rate: Rate,
+    #[pin]
+    async_file: AsyncFile,
 }
 
 impl Handle {
@@ -77,6 +80,7 @@ impl Handle {
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             rate <- Rate::new(),
+            async_file <- AsyncFile::new(),
             error: LatchedError::new(),
             seat: stream.attach(access, inode)?,
         })
@@ -184,7 +188,8 @@ impl Handle {
 
     /// `O_ASYNC`
     pub(crate) fn set_async(&self, file: &File, fd: i32, on: i32) -> Result {
-        self.stream().set_async(self.access(), file, fd, on)
+        let lists = self.stream().async_queues(self.access());
+        self.async_file.set(lists, fd, file, on)
     }
 
     /// `/proc/PID/fdinfo/FD`

@@ -52,7 +52,6 @@ use crate::{
 };
 use core::ops::Range;
 use kernel::{
-    fs::File,
     new_mutex,
     prelude::*,
     sync::{
@@ -357,20 +356,12 @@ impl Stream {
         self.wake(Events::IN | Events::OUT | Events::HUP | Events::RDHUP);
     }
 
-    /// Begins or ends `O_ASYNC` of a handle with this access.
-    pub(crate) fn set_async(&self, access: Access, file: &File, fd: i32, on: i32) -> Result {
-        if access.read {
-            self.wants_data.set(fd, file, on)?;
-        }
-        if access.write {
-            let result = self.wants_room.set(fd, file, on);
-            if result.is_err() && access.read {
-                // Taking it off the list again cannot fail.
-                let _ = self.wants_data.set(-1, file, 0);
-            }
-            result?;
-        }
-        Ok(())
+    /// The lists that a file with this access is on while it has `O_ASYNC`.
+    pub(crate) fn async_queues(&self, access: Access) -> [Option<&AsyncQueue>; 2] {
+        [
+            access.read.then_some(&self.wants_data),
+            access.write.then_some(&self.wants_room),
+        ]
     }
 
     /// Wakes those who poll any handle of the stream.

@@ -11,7 +11,9 @@ use kernel::{
     error::to_result,
     ffi::c_int,
     fs::File,
-    prelude::*, //
+    new_mutex,
+    prelude::*,
+    sync::Mutex, //
 };
 
 /// What has become possible, as `si_band` tells it.
@@ -25,8 +27,9 @@ pub(crate) enum Band {
 
 /// The files whose owners want a signal.
 ///
-/// The VFS takes a file off the list before it is released (`__fput()`), so a list in an object
-/// that every open file keeps alive is empty when that object is freed.
+/// [`AsyncFile`] puts a file on it. The VFS takes a file off the list before it is released
+/// (`__fput()`), so a list in an object that every open file keeps alive is empty when that object
+/// is freed.
 pub(crate) struct AsyncQueue(UnsafeCell<*mut bindings::fasync_struct>);
 
 // SAFETY: The kernel locks the list.
@@ -39,11 +42,12 @@ impl AsyncQueue {
         Self(UnsafeCell::new(core::ptr::null_mut()))
     }
 
-    /// Puts `file` on the list or takes it off, as `->fasync` is told. `ENOMEM`.
-    pub(crate) fn set(&self, fd: c_int, file: &File, on: c_int) -> Result {
+    /// Puts `file` on the list or takes it off. Returns whether that changed anything. `ENOMEM`.
+    fn set(&self, fd: c_int, file: &File, on: c_int) -> Result<bool> {
         // SAFETY: The file and the list are valid.
         let ret = unsafe { bindings::fasync_helper(fd, file.as_ptr(), on, self.0.get()) };
-        to_result(ret.min(0))
+        to_result(ret.min(0))?;
+        Ok(ret > 0)
     }
 
     /// Sends the signal. May be called from any context.
@@ -61,5 +65,59 @@ impl Drop for AsyncQueue {
     fn drop(&mut self) {
         // SAFETY: The list is valid; what is on it is there with a file that is open.
         unsafe { helpers::qemufile_fasync_clear(self.0.get()) };
+    }
+}
+
+/// An open file's part in lists: it is on all of them, or on none.
+///
+/// `FASYNC` is one flag for all lists. Each `fasync_helper()` sets or clears it, and `__fput()`
+/// calls `->fasync` only if it is set. If two calls for one file mixed, the file could be on a list
+/// with the flag clear, and the list would keep a pointer to a freed file. So one lock of the file's
+/// own covers a change of all lists, as that of the pipe does in `pipe_fasync()`.
+#[pin_data]
+pub(crate) struct AsyncFile {
+    #[pin]
+    changing: Mutex<()>,
+}
+
+impl AsyncFile {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            changing <- new_mutex!((), "AsyncFile::changing"),
+        })
+    }
+
+    /// Puts `file` on all `lists` or takes it off them, as `->fasync` is told. They are the same
+    /// ones each time.
+    ///
+    /// `ENOMEM`; the lists are then as they were.
+    pub(crate) fn set<const N: usize>(
+        &self,
+        lists: [Option<&AsyncQueue>; N],
+        fd: c_int,
+        file: &File,
+        on: c_int,
+    ) -> Result {
+        let _changing = self.changing.lock();
+        let mut is_new = false;
+        for (index, list) in lists.iter().enumerate() {
+            let Some(list) = list else {
+                continue;
+            };
+            match list.set(fd, file, on) {
+                Ok(changed) => is_new |= changed,
+                Err(err) => {
+                    // Of those before, the file was on all already, or is on all by this call.
+                    if is_new {
+                        for list in lists.iter().take(index).flatten() {
+                            // Taking off needs no memory.
+                            let _ = list.set(-1, file, 0);
+                        }
+                    }
+                    return Err(err);
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -172,9 +172,9 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Begins or ends `O_ASYNC`; `fd` and `on` are for [`AsyncQueue::set`].
+    /// Begins or ends `O_ASYNC`; `fd` and `on` are for [`AsyncFile::set`].
     ///
-    /// [`AsyncQueue::set`]: super::fasync::AsyncQueue::set
+    /// [`AsyncFile::set`]: super::fasync::AsyncFile::set
     fn fasync(
         _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
         _file: &File,
