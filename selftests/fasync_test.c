@@ -220,6 +220,60 @@ TEST_F(fasync, files_come_and_go_while_signals_are_sent)
 	pthread_join(thread, NULL);
 }
 
+static int set_rate(int fd, uint64_t limit)
+{
+	struct qemufile_rate rate = {
+		.op = QEMUFILE_RATE_SET, .limit = limit, .flags = QEMUFILE_RATE_KEEP,
+	};
+
+	return ioctl(fd, QEMUFILE_IOC_RATE_LIMIT, &rate);
+}
+
+TEST_F(fasync, time_to_write_is_told_to_the_writer_that_has_a_rate)
+{
+	static char bytes[4 * PAGE];
+	siginfo_t info;
+	int paced = open_handle(self->writer, O_WRONLY | O_NONBLOCK);
+
+	ASSERT_LE(0, paced);
+	/* In memory, so that a write is one step. */
+	memset(bytes, 1, sizeof(bytes));
+	ASSERT_EQ(0, ask(self->writer, SIGRTMIN));
+	ASSERT_EQ(0, ask(paced, SIGRTMIN));
+	ASSERT_EQ(0, set_rate(paced, 40 * KiB));
+	ASSERT_EQ(SIGRTMIN, received(&info, 0));
+	EXPECT_EQ(paced, info.si_fd);
+	EXPECT_EQ(0, received(&info, 0));
+	/* The other one reads as well, and is told of bytes. */
+	ASSERT_LT(0, write(paced, bytes, sizeof(bytes)));
+	ASSERT_EQ(SIGRTMIN, received(&info, 0));
+	EXPECT_EQ(POLL_IN, info.si_code);
+	EXPECT_EQ(EAGAIN, ERRNO_OF(write(paced, bytes, sizeof(bytes))));
+	EXPECT_EQ(0, received(&info, 0));
+	ASSERT_EQ(SIGRTMIN, received(&info, 3000));
+	EXPECT_EQ(paced, info.si_fd);
+	EXPECT_EQ(POLL_OUT, info.si_code);
+	EXPECT_EQ(0, received(&info, 20));
+	close(paced);
+}
+
+TEST_F(fasync, what_concerns_another_handle_is_not_told)
+{
+	struct qemufile_error error = { .error = -EIO };
+	siginfo_t info;
+	int other = open_handle(self->writer, O_WRONLY);
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(100, put_at(self->writer, 0, 100, 1));
+	ASSERT_EQ(0, ask(self->writer, 0));
+	ASSERT_EQ(10, lseek(self->reader, 10, SEEK_SET));
+	ASSERT_EQ(0, set_rate(self->reader, MiB));
+	ASSERT_EQ(0, set_rate(other, MiB));
+	ASSERT_EQ(0, ioctl(other, QEMUFILE_IOC_SET_ERROR, &error));
+	EXPECT_EQ(0, received(&info, 20));
+	close(other);
+}
+
 /* ---- two threads ask of one file ---- */
 
 struct asked {

@@ -184,6 +184,54 @@ TEST_F(rate, epoll_is_woken_in_time)
 	close(epfd);
 }
 
+/* Nor does a limit that is set for it concern any other. */
+TEST_F(rate, epoll_of_another_handle_is_not_woken)
+{
+	struct epoll_event event = { .events = EPOLLOUT | EPOLLET };
+	int other = open_handle(self->fd, O_WRONLY), epfds[2];
+
+	ASSERT_LE(0, other);
+	for (int i = 0; i < 2; i++) {
+		epfds[i] = epoll_create1(EPOLL_CLOEXEC);
+		ASSERT_LE(0, epfds[i]);
+	}
+	ASSERT_EQ(0, epoll_ctl(epfds[0], EPOLL_CTL_ADD, other, &event));
+	ASSERT_EQ(1, epoll_wait(epfds[0], &event, 1, 0));
+	/* Limits this one, and writes what it may. */
+	use_up(_metadata, self->fd, 40 * KiB);
+	EXPECT_EQ(0, epoll_wait(epfds[0], &event, 1, 0));
+	ASSERT_EQ(0, epoll_ctl(epfds[1], EPOLL_CTL_ADD, self->fd, &event));
+	EXPECT_EQ(1, epoll_wait(epfds[1], &event, 1, 3000));
+	EXPECT_EQ(0, epoll_wait(epfds[0], &event, 1, 0));
+	for (int i = 0; i < 2; i++)
+		close(epfds[i]);
+	close(other);
+}
+
+/* A timer that runs has a handle to tell, or does not run. */
+TEST_F(rate, a_handle_may_be_closed_before_its_time_comes)
+{
+	struct epoll_event event = { .events = EPOLLOUT };
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+	ASSERT_LE(0, epfd);
+	for (int i = 0; i < 200; i++) {
+		int fd = open_handle(self->fd, O_WRONLY | O_NONBLOCK);
+
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, set_rate(fd, i % 2 ? 100 * KiB : MiB, QEMUFILE_RATE_KEEP));
+		while (write(fd, fresh_memory(CHUNK), CHUNK) > 0)
+			;
+		EXPECT_EQ(EAGAIN, errno);
+		ASSERT_EQ(0, epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event));
+		if (i % 4 == 0)
+			sleep_ms(4);
+		ASSERT_EQ(0, close(fd));
+	}
+	EXPECT_EQ(0, epoll_wait(epfd, &event, 1, 50));
+	close(epfd);
+}
+
 static void on_signal(int number)
 {
 	(void)number;

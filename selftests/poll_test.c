@@ -323,4 +323,131 @@ TEST_F(poll, epoll_races_with_open_and_close)
 	close(race.epfd);
 }
 
+/* ---- what concerns one handle ---- */
+
+/* A handle's position, error and rate are told to those who poll that handle. */
+TEST_F(poll, what_concerns_one_handle_is_told_to_no_other)
+{
+	struct qemufile_rate rate = {
+		.op = QEMUFILE_RATE_SET, .limit = MiB, .flags = QEMUFILE_RATE_KEEP,
+	};
+	int other = open_handle(self->fd, O_RDWR), own, others;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	own = epoll_with(_metadata, other, EPOLLIN | EPOLLOUT | EPOLLET);
+	others = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLOUT | EPOLLET);
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, told(own, 0));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, told(others, 0));
+
+	ASSERT_EQ(10, lseek(other, 10, SEEK_SET));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, told(own, 0));
+	EXPECT_EQ(0, told(others, 0));
+	ASSERT_EQ(0, ioctl(other, QEMUFILE_IOC_RATE_LIMIT, &rate));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, told(own, 0));
+	EXPECT_EQ(0, told(others, 0));
+	latch_error(_metadata, other);
+	/* One byte was written, which is for all to know. */
+	EXPECT_EQ(EPOLLIN | EPOLLOUT | EPOLLERR, told(own, 0));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, told(others, 0));
+	EXPECT_EQ(0, told(others, 20));
+	close(own);
+	close(others);
+	close(other);
+}
+
+TEST_F(poll, an_error_that_is_set_is_told_to_no_other)
+{
+	struct qemufile_error error = { .error = -EIO };
+	int other = open_handle(self->fd, O_RDONLY), own, others;
+
+	ASSERT_LE(0, other);
+	own = epoll_with(_metadata, other, EPOLLET);
+	others = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLOUT | EPOLLET);
+	EXPECT_EQ(0, told(own, 0));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, told(others, 0));
+	ASSERT_EQ(0, ioctl(other, QEMUFILE_IOC_SET_ERROR, &error));
+	EXPECT_EQ(EPOLLERR, told(own, 0));
+	EXPECT_EQ(0, told(others, 20));
+	close(own);
+	close(others);
+	close(other);
+}
+
+/* Woken by the stream or by the handle, through any number of waits. */
+TEST_F(poll, a_wait_may_follow_another)
+{
+	int reader = open_handle(self->fd, O_RDONLY);
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(1, put_at(self->fd, 0, 1, 1));
+	for (int i = 0; i < 20; i++) {
+		struct waiter waiter = { .fd = reader, .events = POLLIN };
+		pthread_t thread;
+
+		ASSERT_LT(0, lseek(reader, 0, SEEK_END));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_poll, &waiter));
+		ASSERT_TRUE(is_set_within(&waiter.tid, 5000));
+		ASSERT_TRUE(sleeps_in(waiter.tid, SYS_poll));
+		if (i % 3 == 0) {
+			ASSERT_EQ(0, lseek(reader, 0, SEEK_SET));
+		} else {
+			ASSERT_EQ(1, put_at(self->fd, i, 1, 1));
+		}
+		EXPECT_TRUE(is_set_within(&waiter.done, 5000)) TH_LOG("wait %d", i);
+		pthread_join(thread, NULL);
+		EXPECT_EQ(POLLIN, waiter.revents);
+		/* With nobody who waits, too. */
+		ASSERT_EQ(1, put_at(self->fd, i, 1, 1));
+	}
+	close(reader);
+}
+
+struct poll_race {
+	int fd;
+	atomic_int over;
+	atomic_int late;
+};
+
+static void *poll_and_read(void *arg)
+{
+	struct poll_race *race = arg;
+	char byte;
+
+	pin_to(1);
+	while (!race->over) {
+		struct pollfd poll_fd = { .fd = race->fd, .events = POLLIN };
+
+		/* Nobody is told twice: a wake-up that is missed ends the wait late. */
+		race->late += poll(&poll_fd, 1, 5000) == 0;
+		if (read(race->fd, &byte, 1) != 1)
+			break;
+	}
+	return NULL;
+}
+
+/* Waits that begin just when a byte comes. */
+TEST_F(poll, no_byte_is_missed_by_a_wait_that_begins)
+{
+	struct poll_race race = { .fd = open_handle(self->fd, O_RDONLY) };
+	long long end = now_ms() + RACE_MS;
+	pthread_t thread;
+	int i;
+
+	ASSERT_LE(0, race.fd);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, poll_and_read, &race));
+	pin_to(0);
+	for (i = 0; now_ms() < end; i++) {
+		ASSERT_EQ(1, write(self->fd, "x", 1));
+		/* The reader is to have read it before the next one, and to wait. */
+		while (lseek(race.fd, 0, SEEK_CUR) <= i && !race.late)
+			;
+	}
+	race.over = 1;
+	ASSERT_EQ(1, write(self->fd, "x", 1));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, race.late);
+	close(race.fd);
+}
+
 TEST_HARNESS_MAIN

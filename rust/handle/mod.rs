@@ -6,6 +6,7 @@
 //! error that stays.
 
 mod error;
+mod notifier;
 mod pages;
 mod rate;
 mod typed;
@@ -13,6 +14,7 @@ mod write;
 
 use self::{
     error::LatchedError,
+    notifier::Notifier,
     rate::Rate, //
 };
 pub(crate) use self::{
@@ -30,7 +32,6 @@ use crate::{
         Stream, //
     },
     sys::{
-        fasync::AsyncFile,
         file::{
             FileExt,
             KiocbExt,
@@ -65,8 +66,7 @@ pub(crate) struct Handle {
     error: LatchedError,
     #[pin]
     rate: Rate,
-    #[pin]
-    async_file: AsyncFile,
+    notifier: Arc<Notifier>,
 }
 
 impl Handle {
@@ -79,8 +79,8 @@ impl Handle {
         inode: Option<InodeRef>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            notifier: Notifier::new(&stream)?,
             rate <- Rate::new(),
-            async_file <- AsyncFile::new(),
             error: LatchedError::new(),
             seat: stream.attach(access, inode)?,
         })
@@ -104,7 +104,7 @@ impl Handle {
     /// Latches `err`, for a call after which bytes are missing that the caller meant to be there.
     pub(crate) fn latch(&self, err: Error) {
         if self.error.set(err) {
-            self.stream().wake(Events::ERR);
+            self.notifier.wake(Events::ERR);
         }
     }
 
@@ -151,16 +151,18 @@ impl Handle {
         };
         let pos = file.seek(offset, whence, self.stream().len().try_into()?)?;
         self.stream().moved(&self.seat, u64::try_from(pos)?);
+        // What can be done without waiting depends on the position.
+        self.notifier.wake(Events::IN | Events::OUT);
         Ok(pos)
     }
 
     /// `poll(2)`.
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
-        self.stream().polled().register(file, table);
+        self.notifier.register(file, table);
         let pos = u64::try_from(file.position()).unwrap_or(u64::MAX);
         self.stream().kept(&self.seat, pos);
         let append = file.flags() & O_APPEND != 0;
-        let paced = !self.access().write || self.rate.poll(self.stream());
+        let paced = !self.access().write || self.rate.poll(&self.notifier);
         self.stream()
             .ready(self.access(), pos, append)
             .without(Events::OUT.when(!paced))
@@ -176,9 +178,13 @@ impl Handle {
         info
     }
 
-    /// Sets the rate limit. Whoever waits for the old one looks again.
+    /// Sets the rate limit. Whoever waits for the old one, to write by this handle, looks again.
     pub(crate) fn set_rate(&self, limit: Limit) {
-        self.stream().change_for_writers(|| self.rate.set(limit));
+        if !self.access().write {
+            return self.rate.set(limit);
+        }
+        self.stream().change_for_sleepers(|| self.rate.set(limit));
+        self.notifier.notify_writer();
     }
 
     /// Begins to count what is written anew.
@@ -189,7 +195,7 @@ impl Handle {
     /// `O_ASYNC`
     pub(crate) fn set_async(&self, file: &File, fd: i32, on: i32) -> Result {
         let lists = self.stream().async_queues(self.access());
-        self.async_file.set(lists, fd, file, on)
+        self.notifier.set_async(lists, file, fd, on)
     }
 
     /// `/proc/PID/fdinfo/FD`

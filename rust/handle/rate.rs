@@ -9,9 +9,12 @@
 //! The lock in here is taken under all others but those of wait queues; whoever waits for tokens
 //! looks for them under the stream's lock, and whoever changes the limit does so under it.
 
-use crate::stream::Stream;
+use super::notifier::{
+    Alarm,
+    Notifier, //
+};
 use kernel::{
-    impl_has_hr_timer, new_mutex,
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -19,19 +22,9 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        ArcBorrow,
         Mutex, //
     },
     time::{
-        hrtimer::{
-            ArcHrTimerHandle,
-            HrTimer,
-            HrTimerCallback,
-            HrTimerCallbackContext,
-            HrTimerPointer,
-            HrTimerRestart,
-            RelativeMode, //
-        },
         Delta,
         Instant,
         Monotonic, //
@@ -73,7 +66,7 @@ struct State {
     /// When `tokens` was right.
     stamp: Instant<Monotonic>,
     /// Wakes those who poll when there are tokens again.
-    alarm: Option<ArcHrTimerHandle<Alarm>>,
+    alarm: Option<Alarm>,
 }
 
 impl State {
@@ -207,9 +200,9 @@ impl Rate {
         }
     }
 
-    /// Whether a write would not wait for tokens. If it would, whoever waits for room in `stream`
-    /// is told when it no longer would.
-    pub(super) fn poll(&self, stream: &Arc<Stream>) -> bool {
+    /// Whether a write would not wait for tokens. If it would, `notifier` tells when it no longer
+    /// would.
+    pub(super) fn poll(&self, notifier: &Arc<Notifier>) -> bool {
         if !self.paced.load(Relaxed) {
             return true;
         }
@@ -217,43 +210,9 @@ impl Rate {
         let Some(wait) = state.wait() else {
             return true;
         };
-        // Without memory for a timer it is better to be wrong than to leave a waiter asleep.
-        let Ok(alarm) = Arc::pin_init(Alarm::new(stream.clone()), GFP_KERNEL_ACCOUNT) else {
-            return true;
-        };
-        state.alarm = Some(alarm.start(wait));
+        // The old one ends first, as the two are of one timer.
+        state.alarm = None;
+        state.alarm = Some(Alarm::start(notifier, wait));
         false
-    }
-}
-
-/// Tells those who wait for room in a stream, after some time.
-#[pin_data]
-struct Alarm {
-    stream: Arc<Stream>,
-    #[pin]
-    timer: HrTimer<Self>,
-}
-
-impl Alarm {
-    fn new(stream: Arc<Stream>) -> impl PinInit<Self> {
-        pin_init!(Self {
-            stream,
-            timer <- HrTimer::new(),
-        })
-    }
-}
-
-impl HrTimerCallback for Alarm {
-    type Pointer<'a> = Arc<Self>;
-
-    fn run(this: ArcBorrow<'_, Self>, _ctx: HrTimerCallbackContext<'_, Self>) -> HrTimerRestart {
-        this.stream.notify_writers();
-        HrTimerRestart::NoRestart
-    }
-}
-
-impl_has_hr_timer! {
-    impl HasHrTimer<Self> for Alarm {
-        mode: RelativeMode<Monotonic>, field: self.timer
     }
 }

@@ -100,7 +100,7 @@ impl Handle {
                 Err(stop) if call.nonblocking => {
                     if let Stop::Paced = stop {
                         // Whoever waits for an edge is told when there is one.
-                        self.rate.poll(self.stream());
+                        self.rate.poll(&self.notifier);
                     }
                     break Err(EAGAIN);
                 }

@@ -129,9 +129,8 @@ pub(crate) struct Stream {
     /// Writers that wait until the readers of a stream that is drained have made room.
     #[pin]
     room: Waiters,
-    /// Who polls one of the handles.
-    #[pin]
-    polled: PollQueue,
+    /// Who polls one of the handles, by the handles' own queues.
+    polled: Arc<PollQueue>,
     /// Who wants a signal when there is something to read.
     wants_data: AsyncQueue,
     /// Who wants a signal when there is room to write.
@@ -274,6 +273,7 @@ impl Stream {
 
     fn with(buffer: SizedBuffer, drained: u64, limit: Option<u64>) -> Result<Arc<Self>> {
         let number = NEXT_NUMBER.fetch_add(1, Relaxed) as u64;
+        let polled = Arc::pin_init(new_poll_queue!("qemufile::polled"), GFP_KERNEL_ACCOUNT)?;
         Arc::pin_init(
             pin_init!(Self {
                 number,
@@ -295,7 +295,7 @@ impl Stream {
                 ),
                 more <- Waiters::new(),
                 room <- Waiters::new(),
-                polled <- new_poll_queue!("qemufile::polled"),
+                polled,
                 wants_data: AsyncQueue::new(),
                 wants_room: AsyncQueue::new(),
             }),
@@ -341,7 +341,7 @@ impl Stream {
     }
 
     /// Tells everybody who waits for room that there may be some.
-    pub(crate) fn notify_writers(&self) {
+    fn notify_writers(&self) {
         self.room.notify();
         self.wants_room.signal(Band::Out);
         self.wake(Events::OUT);
@@ -365,12 +365,12 @@ impl Stream {
     }
 
     /// Wakes those who poll any handle of the stream.
-    pub(crate) fn wake(&self, events: Events) {
+    fn wake(&self, events: Events) {
         self.polled.wake(events);
     }
 
     /// The queue that [`Stream::wake`] wakes.
-    pub(crate) fn polled(&self) -> &PollQueue {
+    pub(crate) fn polled(&self) -> &Arc<PollQueue> {
         &self.polled
     }
 

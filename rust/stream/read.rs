@@ -15,7 +15,6 @@ use crate::{
     sized_buffer::Sink,
     sys::{
         iov::DestIter,
-        poll::Events,
         sched::fatal_signal_pending, //
     },
 };
@@ -162,8 +161,6 @@ impl Stream {
                 *passed = Passed::at(pos);
             }
         });
-        // What can be done without waiting depends on the position.
-        self.wake(Events::IN | Events::OUT);
     }
 
     /// The first position from `pos` on that holds data: `SEEK_DATA`.

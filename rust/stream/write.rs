@@ -76,13 +76,14 @@ impl Stream {
         Ok(())
     }
 
-    /// Makes a change that writers wait for, such as one of what [`Stream::wait_for_time`] is told.
-    pub(crate) fn change_for_writers(&self, change: impl FnOnce()) {
+    /// Makes a change to what [`Stream::wait_for_time`] was told. Whoever polls is not woken: one
+    /// handle's time is no concern of the others.
+    pub(crate) fn change_for_sleepers(&self, change: impl FnOnce()) {
         {
             let _inner = self.inner.lock();
             change();
         }
-        self.notify_writers();
+        self.room.notify();
     }
 }
 

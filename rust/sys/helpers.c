@@ -189,6 +189,60 @@ void qemufile_clear_waitqueue(wait_queue_head_t *queue)
 	synchronize_rcu();
 }
 
+/*
+ * Wakes the queue that @entry stands for in another. One that nobody waits in is
+ * taken out; qemufile_follow() puts it back.
+ */
+static int wake_follower(wait_queue_entry_t *entry, unsigned int mode, int flags, void *key)
+{
+	wait_queue_head_t *follower = entry->private;
+
+	/* wq_has_sleeper(), of the queue whose lock is held, had the barrier. */
+	if (waitqueue_active(follower))
+		__wake_up(follower, mode, 1, key);
+	else
+		list_del_init(&entry->entry);
+	return 0;
+}
+
+void qemufile_init_follower(wait_queue_entry_t *entry, wait_queue_head_t *follower)
+{
+	init_waitqueue_func_entry(entry, wake_follower);
+	entry->private = follower;
+	INIT_LIST_HEAD(&entry->entry);
+}
+
+/*
+ * From here on whatever wakes @leader wakes those, too, who wait in the queue
+ * of @entry by now.
+ */
+void qemufile_follow(wait_queue_head_t *leader, wait_queue_entry_t *entry)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&leader->lock, flags);
+	if (list_empty(&entry->entry))
+		__add_wait_queue(leader, entry);
+	spin_unlock_irqrestore(&leader->lock, flags);
+	/* As in poll_wait(): pairs with wq_has_sleeper(). */
+	smp_mb();
+}
+
+void qemufile_unfollow(wait_queue_head_t *leader, wait_queue_entry_t *entry)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&leader->lock, flags);
+	list_del_init(&entry->entry);
+	spin_unlock_irqrestore(&leader->lock, flags);
+}
+
+/* The condition of poll_wait(). */
+bool qemufile_poll_waits(const poll_table *table)
+{
+	return table && table->_qproc;
+}
+
 void qemufile_init_waitqueue_head(wait_queue_head_t *queue, const char *name,
 				  struct lock_class_key *key)
 {

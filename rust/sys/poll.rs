@@ -20,7 +20,10 @@ use kernel::{
     bindings,
     fs::File,
     prelude::*,
-    sync::LockClassKey,
+    sync::{
+        Arc,
+        LockClassKey, //
+    },
     types::Opaque, //
 };
 
@@ -150,6 +153,72 @@ impl PinnedDrop for PollQueue {
     }
 }
 
+/// A [`PollQueue`] that is also woken whenever another one is, its leader.
+///
+/// For what is told to some of those whom the leader's changes are told to. That a file registers
+/// with both queues is not for all who poll: aio refuses it (`aio_poll_queue_proc()`).
+#[pin_data(PinnedDrop)]
+pub(crate) struct Follower {
+    #[pin]
+    queue: PollQueue,
+    /// Stands for `queue` among those who wait in `leader`, while anybody waits in `queue`.
+    #[pin]
+    entry: Opaque<bindings::wait_queue_entry>,
+    leader: Arc<PollQueue>,
+}
+
+// SAFETY: Whether `entry` is in the leader's queue changes under that queue's lock.
+unsafe impl Send for Follower {}
+// SAFETY: As above.
+unsafe impl Sync for Follower {}
+
+impl Follower {
+    pub(crate) fn new(
+        leader: Arc<PollQueue>,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
+        pin_init!(&this in Self {
+            queue <- PollQueue::new(name, key),
+            entry <- Opaque::ffi_init(move |slot| {
+                // SAFETY: `slot` is valid for writes. Both it and `queue` are pinned, and go
+                // together, when the entry is in no queue any more.
+                unsafe {
+                    let head = &raw const (*this.as_ptr()).queue.head;
+                    helpers::qemufile_init_follower(slot, Opaque::cast_into(head));
+                }
+            }),
+            leader,
+        })
+    }
+
+    /// Has whoever polls `file` woken by this queue and by its leader.
+    pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
+        // SAFETY: The table is null or valid by its type's invariant.
+        if !unsafe { helpers::qemufile_poll_waits(table.table) } {
+            return;
+        }
+        self.queue.register(file, table);
+        // In this order: an entry whose queue is empty is taken out of the leader's.
+        // SAFETY: Both are initialised, and the entry is never in another queue.
+        unsafe { helpers::qemufile_follow(self.leader.head.get(), self.entry.get()) };
+    }
+
+    /// Wakes those who wait in this queue for any of `events`.
+    pub(crate) fn wake(&self, events: Events) {
+        self.queue.wake(events);
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Follower {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: As in `register`. Afterwards nobody looks at the entry: a leader is woken under
+        // its queue's lock.
+        unsafe { helpers::qemufile_unfollow(self.leader.head.get(), self.entry.get()) };
+    }
+}
+
 /// An initialiser for a [`PollQueue`] with a lock class of its own.
 macro_rules! new_poll_queue {
     ($name:literal) => {
@@ -160,3 +229,15 @@ macro_rules! new_poll_queue {
     };
 }
 pub(crate) use new_poll_queue;
+
+/// An initialiser for a [`Follower`] with a lock class of its own, other than its leader's.
+macro_rules! new_follower {
+    ($leader:expr, $name:literal) => {
+        $crate::sys::poll::Follower::new(
+            $leader,
+            kernel::optional_name!($name),
+            kernel::static_lock_class!(),
+        )
+    };
+}
+pub(crate) use new_follower;
