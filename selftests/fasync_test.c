@@ -270,6 +270,7 @@ TEST_F(fasync, what_concerns_another_handle_is_not_told)
 	ASSERT_EQ(0, set_rate(self->reader, MiB));
 	ASSERT_EQ(0, set_rate(other, MiB));
 	ASSERT_EQ(0, ioctl(other, QEMUFILE_IOC_SET_ERROR, &error));
+	ASSERT_EQ(0, close(self->reader));
 	EXPECT_EQ(0, received(&info, 20));
 	close(other);
 }

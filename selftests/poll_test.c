@@ -374,6 +374,24 @@ TEST_F(poll, an_error_that_is_set_is_told_to_no_other)
 	close(other);
 }
 
+/* Neither one that reads nor a mapping keeps anything from anybody. */
+TEST_F(poll, a_close_that_changes_nothing_is_told_to_nobody)
+{
+	int reader = open_handle(self->fd, O_RDONLY), epfd;
+	char *memory;
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(PAGE, put_at(self->fd, 0, PAGE, 1));
+	memory = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, memory);
+	epfd = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, told(epfd, 0));
+	ASSERT_EQ(0, close(reader));
+	ASSERT_EQ(0, munmap(memory, PAGE));
+	EXPECT_EQ(0, told(epfd, 20));
+	close(epfd);
+}
+
 /* Woken by the stream or by the handle, through any number of waits. */
 TEST_F(poll, a_wait_may_follow_another)
 {

@@ -347,6 +347,13 @@ impl Stream {
         self.wake(Events::OUT);
     }
 
+    /// Tells everybody who waits for bytes that there may be none to wait for.
+    fn notify_end(&self) {
+        self.more.notify();
+        self.wants_data.signal(Band::In);
+        self.wake(Events::IN | Events::HUP | Events::RDHUP);
+    }
+
     /// Tells everybody, after something else than the bytes has changed.
     fn notify_all(&self) {
         self.more.notify();

@@ -98,10 +98,14 @@ impl Drop for Seat {
         let mut inner = stream.inner.lock();
         inner.readers -= usize::from(self.access.read);
         inner.writers -= usize::from(self.access.write);
+        // It was the last that may write, or the last but for one that reads as well.
+        let ends = self.access.write && inner.writers <= 1;
+        let mut makes_room = false;
         let entry = self.index.and_then(|index| inner.passed.get_mut(index));
         if let Some(entry) = entry {
             *entry = None;
-            inner.drain();
+            // With the last reader gone, a write that has waited for room fails.
+            makes_room = inner.drain() || (inner.properties.drain && !inner.can_drain());
         }
         inner.seats -= 1;
         let inode = match inner.seats {
@@ -111,6 +115,12 @@ impl Drop for Seat {
         drop(inner);
         // May free the inode, which has a reference to the stream, as this seat has.
         drop(inode);
-        stream.notify_all();
+        // Most handles go without anybody's notice. What nobody waited for is no edge.
+        if ends {
+            stream.notify_end();
+        }
+        if makes_room {
+            stream.notify_writers();
+        }
     }
 }
