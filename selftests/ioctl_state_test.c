@@ -348,17 +348,22 @@ TEST_F(state, an_error_cleared_is_reported_by_nobody)
 	EXPECT_EQ(0, close(self->fd));
 }
 
-TEST_F(state, what_is_no_negative_errno_is_einval)
+/* 512 and on are the kernel's own: ERESTARTSYS is 512, ENOIOCTLCMD 515, EIOCBQUEUED 529. */
+TEST_F(state, what_is_no_errno_of_user_space_is_einval)
 {
-	const int wrong[] = { 1, EIO, INT_MAX, INT_MIN, -4096, -5000 };
+	const int wrong[] = {
+		1, EIO, INT_MAX, INT_MIN, -512, -515, -529, -4095, -4096, -5000,
+	};
 
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
 		EXPECT_EQ(EINVAL, ERRNO_OF(set_error(self->fd, wrong[i])))
 			TH_LOG("%d", wrong[i]);
 	}
 	EXPECT_EQ(0, get_error(self->fd));
-	EXPECT_EQ(0, set_error(self->fd, -4095));
-	EXPECT_EQ(-4095, get_error(self->fd));
+	EXPECT_EQ(0, fsync(self->fd));
+	EXPECT_EQ(0, set_error(self->fd, -511));
+	EXPECT_EQ(-511, get_error(self->fd));
+	EXPECT_EQ(511, ERRNO_OF(fsync(self->fd)));
 }
 
 TEST_F(state, an_error_of_a_write_is_latched)

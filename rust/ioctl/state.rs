@@ -139,10 +139,10 @@ pub(super) fn get_error(handle: &Handle, arg: &Argument) -> Result {
 }
 
 /// `QEMUFILE_IOC_SET_ERROR`: `qemu_file_set_error`, and 0 to clear it. `EINVAL` for a number that
-/// is no negative error number.
+/// no system call returns to a program.
 pub(super) fn set_error(handle: &Handle, arg: &Argument) -> Result {
-    const MAX_ERRNO: i32 = kernel::bindings::MAX_ERRNO as i32;
-    const MIN: i32 = -MAX_ERRNO;
+    // `ERESTARTSYS` and what follows it, in `include/linux/errno.h`, are the kernel's own.
+    const MIN: i32 = 1 - kernel::bindings::ERESTARTSYS as i32;
     let qemufile_error { error, flags } = arg.get()?;
     must_be_zero(&[flags])?;
     match error {
