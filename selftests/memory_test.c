@@ -248,6 +248,114 @@ TEST_F(memory, from_a_pipe_is_accounted_to_who_moves_it)
 	remove_group();
 }
 
+/* ---- what readers keep ---- */
+
+/* A writer in the group, which writes a mebibyte over and over, once for each byte in a pipe. */
+struct rewriter {
+	int fd;
+	int orders[2];
+	int reports[2];
+};
+
+static int write_when_told(struct rewriter *writer)
+{
+	char byte;
+
+	close(writer->orders[1]);
+	if (!put_text(GROUP "/cgroup.procs", "0"))
+		return 1;
+	for (unsigned int seed = 1; read(writer->orders[0], &byte, 1) == 1; seed = seed % 100 + 1) {
+		if (put_at(writer->fd, 0, MiB, seed) != MiB || write(writer->reports[1], "x", 1) != 1)
+			return 1;
+	}
+	return 0;
+}
+
+#define REWRITES 24
+
+/*
+ * What the writer's group uses after all rewrites, if a reader outside of it keeps
+ * what it can get after each: clones, ranges, pages in pipes.
+ */
+static long long used_if_a_reader_keeps_all(struct __test_metadata *_metadata, int fd)
+{
+	struct rewriter writer = { .fd = fd };
+	int reader = open_handle(fd, O_RDONLY), kept[REWRITES][5];
+	long long used;
+	pid_t child;
+	char byte;
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(0, pipe2(writer.orders, O_CLOEXEC));
+	ASSERT_EQ(0, pipe2(writer.reports, O_CLOEXEC));
+	child = fork_child();
+	if (child == 0)
+		_exit(write_when_told(&writer));
+	for (int i = 0; i < REWRITES; i++) {
+		int *mine = kept[i];
+		off_t from = 0, to = 0;
+
+		ASSERT_EQ(1, write(writer.orders[1], "x", 1));
+		ASSERT_EQ(1, read(writer.reports[0], &byte, 1));
+		mine[0] = open_clone(reader, O_RDONLY);
+		mine[1] = open_file(O_RDWR);
+		ASSERT_LE(0, mine[1]);
+		ioctl(mine[1], _IOW(0x94, 9, int), reader);	/* FICLONE */
+		mine[2] = open_file(O_RDWR);
+		ASSERT_LE(0, mine[2]);
+		while (to < MiB && copy_file_range(reader, &from, mine[2], &to, MiB - to, 0) > 0)
+			;
+		EXPECT_EQ(MiB, to);
+		ASSERT_EQ(0, pipe2(mine + 3, O_CLOEXEC));
+		ASSERT_LE(MiB, fcntl(mine[4], F_SETPIPE_SZ, MiB));
+		ASSERT_EQ(MiB, splice(reader, &(loff_t){ 0 }, mine[4], NULL, MiB, 0));
+	}
+	used = get_number(GROUP "/memory.current");
+	close(writer.orders[1]);
+	EXPECT_EQ(0, status_of(child));
+	for (int i = 0; i < REWRITES; i++) {
+		for (int j = 0; j < 5; j++)
+			close(kept[i][j]);
+	}
+	close(writer.orders[0]);
+	close(writer.reports[0]);
+	close(writer.reports[1]);
+	close(reader);
+	return used;
+}
+
+/* What QEMUFILE_STREAM_NOSHARE is for. */
+TEST_F(memory, what_a_reader_shares_stays_charged_to_who_wrote_it)
+{
+	struct qemufile_limit limit = { .limit = MiB };
+
+	if (!make_group("max"))
+		SKIP(return, "no memory control groups");
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_LIMIT, &limit));
+	EXPECT_LT(REWRITES * MiB, used_if_a_reader_keeps_all(_metadata, self->fd));
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_TRUE(group_uses_less_than(MiB));
+	remove_group();
+}
+
+TEST_F(memory, without_sharing_a_reader_keeps_nothing_of_the_writers)
+{
+	struct qemufile_flags flags = { .set = QEMUFILE_STREAM_NOSHARE };
+	struct qemufile_limit limit = { .limit = MiB };
+
+	if (!make_group("max"))
+		SKIP(return, "no memory control groups");
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_LIMIT, &limit));
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_FLAGS, &flags));
+	/* The stream, and what the writing process takes itself. */
+	EXPECT_GT(4 * MiB, used_if_a_reader_keeps_all(_metadata, self->fd));
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_TRUE(group_uses_less_than(MiB));
+	remove_group();
+}
+
+/* ---- without memory ---- */
+
 /*
  * The write is short where the memory ends, and then ENOMEM; nobody is killed
  * for it. The writer, in a group that is full, must touch no new memory itself.

@@ -74,7 +74,7 @@ impl Handle {
         len: u64,
         file: &File,
     ) -> Result<u64> {
-        let (bytes, drained) = source.stream().snapshot()?;
+        let (bytes, drained) = source.stream().snapshot(source.access())?;
         if from < drained {
             return Err(ENXIO);
         }

@@ -74,11 +74,12 @@ pub(super) fn bufopen(handle: &Handle, arg: &Argument) -> Result<Opening> {
     })
 }
 
-/// `QEMUFILE_IOC_CLONE`: `qsb_clone`, and a handle on the result.
+/// `QEMUFILE_IOC_CLONE`: `qsb_clone`, and a handle on the result. `EPERM` if the handle only reads
+/// and the stream is `QEMUFILE_STREAM_NOSHARE`.
 pub(super) fn clone(handle: &Handle, arg: &Argument) -> Result<Opening> {
     let (access, flags) = wanted(handle, arg)?;
     Ok(Opening {
-        stream: handle.stream().try_clone()?,
+        stream: handle.stream().try_clone(handle.access())?,
         access,
         flags,
     })

@@ -44,7 +44,8 @@ pub(super) fn get_info(handle: &Handle, file: &File, arg: &Argument) -> Result {
         mode: bit(access.read, QEMUFILE_MODE_READ) | bit(access.write, QEMUFILE_MODE_WRITE),
         stream_flags: bit(info.properties.append_only, QEMUFILE_STREAM_APPEND)
             | bit(info.properties.sealed, QEMUFILE_STREAM_SEALED)
-            | bit(info.properties.drain, QEMUFILE_STREAM_DRAIN),
+            | bit(info.properties.drain, QEMUFILE_STREAM_DRAIN)
+            | bit(info.properties.no_share, QEMUFILE_STREAM_NOSHARE),
         xfer: rate.xfer,
         rate_limit: rate.limit.bytes,
         error: errno(handle.error()),
@@ -114,7 +115,10 @@ pub(super) fn set_limit(handle: &Handle, arg: &Argument) -> Result {
 
 /// `QEMUFILE_IOC_SET_FLAGS`
 pub(super) fn set_flags(handle: &Handle, arg: &Argument) -> Result {
-    const KNOWN: u32 = QEMUFILE_STREAM_APPEND | QEMUFILE_STREAM_SEALED | QEMUFILE_STREAM_DRAIN;
+    const KNOWN: u32 = QEMUFILE_STREAM_APPEND
+        | QEMUFILE_STREAM_SEALED
+        | QEMUFILE_STREAM_DRAIN
+        | QEMUFILE_STREAM_NOSHARE;
     let qemufile_flags { set, flags } = arg.get()?;
     must_be_zero(&[flags, set & !KNOWN])?;
     must_write(handle)?;
@@ -122,6 +126,7 @@ pub(super) fn set_flags(handle: &Handle, arg: &Argument) -> Result {
         append_only: set & QEMUFILE_STREAM_APPEND != 0,
         sealed: set & QEMUFILE_STREAM_SEALED != 0,
         drain: set & QEMUFILE_STREAM_DRAIN != 0,
+        no_share: set & QEMUFILE_STREAM_NOSHARE != 0,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Changing a stream other than by writing to it.
 
 use super::{
+    Access,
     Inner,
     Properties,
     Stream,
@@ -42,16 +43,24 @@ impl Stream {
         }
     }
 
-    /// Makes another stream with the same bytes, which the two share until one is written to.
+    /// Makes another stream with the same bytes, which the two share until one is written to, for
+    /// a handle with this access.
     ///
-    /// It has the limit of this one, but not its properties. Takes O(1) time and memory: `ENOMEM`
-    /// if there is none.
-    pub(crate) fn try_clone(&self) -> Result<Arc<Self>> {
-        let (buffer, drained, limit) = {
+    /// It has the limit of this one; of its properties only that which is about sharing, as the
+    /// pages are the same. Takes O(1) time and memory: `ENOMEM` if there is none. `EPERM` if the
+    /// handle may not share pages.
+    pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
+        let (buffer, drained, limit, no_share) = {
             let inner = self.inner.lock();
-            (inner.buffer.try_clone()?, inner.drained, inner.limit)
+            inner.may_share(access)?;
+            let no_share = inner.properties.no_share;
+            (inner.buffer.try_clone()?, inner.drained, inner.limit, no_share)
         };
-        Self::with(buffer, drained, limit)
+        let properties = Properties {
+            no_share,
+            ..Properties::default()
+        };
+        Self::with(buffer, drained, limit, properties)
     }
 
     /// The run of data, or of nothing, from `pos` on.
@@ -87,6 +96,7 @@ impl Stream {
             inner.properties.append_only |= add.append_only;
             inner.properties.sealed |= add.sealed;
             inner.properties.drain |= add.drain;
+            inner.properties.no_share |= add.no_share;
             inner.drain();
         }
         drop(writer);

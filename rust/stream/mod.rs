@@ -14,6 +14,7 @@
 //! 5. The locks of the wait queues.
 
 mod change;
+mod no_share;
 mod pages;
 mod read;
 mod seat;
@@ -82,6 +83,8 @@ pub(crate) struct Properties {
     pub(crate) sealed: bool,
     /// What every handle that only reads has passed is freed.
     pub(crate) drain: bool,
+    /// Handles that only read get no references to pages.
+    pub(crate) no_share: bool,
 }
 
 /// Figures of a stream, of one moment.
@@ -268,10 +271,15 @@ impl Inner {
 impl Stream {
     /// Makes an empty stream that nobody has open.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        Self::with(SizedBuffer::new(), 0, None)
+        Self::with(SizedBuffer::new(), 0, None, Properties::default())
     }
 
-    fn with(buffer: SizedBuffer, drained: u64, limit: Option<u64>) -> Result<Arc<Self>> {
+    fn with(
+        buffer: SizedBuffer,
+        drained: u64,
+        limit: Option<u64>,
+        properties: Properties,
+    ) -> Result<Arc<Self>> {
         let number = NEXT_NUMBER.fetch_add(1, Relaxed) as u64;
         let polled = Arc::pin_init(new_poll_queue!("qemufile::polled"), GFP_KERNEL_ACCOUNT)?;
         Arc::pin_init(
@@ -284,7 +292,7 @@ impl Stream {
                         readers: 0,
                         writers: 0,
                         had_writer: false,
-                        properties: Properties::default(),
+                        properties,
                         limit,
                         drained,
                         passed: KVec::new(),

@@ -3,6 +3,7 @@
 //! Whole pages of a stream: lent to pipes, taken from them, shared with other streams, mapped.
 
 use super::{
+    Access,
     Seat,
     Stream,
     Writer,
@@ -28,7 +29,8 @@ use core::ops::Range;
 use kernel::prelude::*;
 
 impl Stream {
-    /// Lends up to `len` bytes from `pos` on to `pipe`, while it has room. Returns how many.
+    /// Lends up to `len` bytes from `pos` on to `pipe`, while it has room, or copies them if the
+    /// handle may not share pages. Returns how many.
     ///
     /// `there` says that `pos` is the handle's own position.
     ///
@@ -62,6 +64,12 @@ impl Stream {
                     other => return other.map(|_| 0),
                 }
             };
+            if inner.may_share(seat.access).is_err() {
+                drop(inner);
+                let given = self.give(pos, pipe, len)?;
+                self.lent(seat, pos, given as u64);
+                return Ok(given);
+            }
             while done < len && !pipe.is_full() {
                 let here = pos.saturating_add(done as u64);
                 let left = inner.buffer.len().saturating_sub(here);
@@ -104,10 +112,13 @@ impl Stream {
         }
     }
 
-    /// A copy of the stream's bytes, which shares their pages, and where those begin that have not
-    /// been drained.
-    pub(crate) fn snapshot(&self) -> Result<(SizedBuffer, u64)> {
+    /// A copy of the stream's bytes, which shares their pages, for a handle with this access; and
+    /// where those begin that have not been drained.
+    ///
+    /// `EPERM` if the handle may not share pages.
+    pub(crate) fn snapshot(&self, access: Access) -> Result<(SizedBuffer, u64)> {
         let inner = self.inner.lock();
+        inner.may_share(access)?;
         Ok((inner.buffer.try_clone()?, inner.drained))
     }
 }

@@ -406,16 +406,15 @@ int qemufile_pipe_wait_writable(struct pipe_inode_info *pipe)
 	return err;
 }
 
-/* Marks a pipe buffer whose page nobody will ever write to, as all that we lend. */
-static const char qemufile_lent;
+/*
+ * Marks a pipe buffer whose page nobody will ever write to: one that is lent, and
+ * shared with a stream, or one that is a copy, which is paid for by who made it.
+ */
+static const char qemufile_lent, qemufile_given;
 
-/* Takes over the reference to @page; no page is a page of zeros. */
-void qemufile_pipe_lend(struct pipe_inode_info *pipe, struct page *page, size_t offset, size_t len)
+static void pipe_push(struct pipe_inode_info *pipe, struct page *page, size_t offset, size_t len,
+		      const char *mark)
 {
-	if (!page) {
-		page = ZERO_PAGE(0);
-		get_page(page);
-	}
 	if (pipe_is_full(pipe) || offset > PAGE_SIZE || len > PAGE_SIZE - offset) {
 		put_page(page);
 		return;
@@ -425,9 +424,25 @@ void qemufile_pipe_lend(struct pipe_inode_info *pipe, struct page *page, size_t 
 		.page = page,
 		.offset = offset,
 		.len = len,
-		.private = (unsigned long)&qemufile_lent,
+		.private = (unsigned long)mark,
 	};
 	pipe->head++;
+}
+
+/* Takes over the reference to @page; no page is a page of zeros. */
+void qemufile_pipe_lend(struct pipe_inode_info *pipe, struct page *page, size_t offset, size_t len)
+{
+	if (!page) {
+		page = ZERO_PAGE(0);
+		get_page(page);
+	}
+	pipe_push(pipe, page, offset, len, &qemufile_lent);
+}
+
+/* Takes over the reference to @page, which is new. */
+void qemufile_pipe_give(struct pipe_inode_info *pipe, struct page *page, size_t offset, size_t len)
+{
+	pipe_push(pipe, page, offset, len, &qemufile_given);
 }
 
 /*
@@ -470,17 +485,19 @@ static bool is_the_pipes_own(struct pipe_buffer *buf)
 /*
  * A reference to the page in @buf, if the bytes wanted are all of it and go to
  * a whole page of the target, and if nobody will ever write to it: because a
- * stream of ours has lent it, or because nobody else has it.
+ * stream of ours has lent it or given it away, or because nobody else has it.
  */
 static struct page *take_page(struct pipe_buffer *buf, struct splice_desc *sd)
 {
-	bool is_lent = buf->ops == &nosteal_pipe_buf_ops &&
-		       buf->private == (unsigned long)&qemufile_lent;
+	bool is_ours = buf->ops == &nosteal_pipe_buf_ops;
+	bool is_lent = is_ours && buf->private == (unsigned long)&qemufile_lent;
+	bool is_given = is_ours && buf->private == (unsigned long)&qemufile_given &&
+			is_paid_for(page_folio(buf->page));
 
 	if (sd->len != PAGE_SIZE || buf->len != PAGE_SIZE || buf->offset ||
 	    !IS_ALIGNED(sd->pos, PAGE_SIZE) || is_zero_page(buf->page))
 		return NULL;
-	if (!is_lent && !is_the_pipes_own(buf))
+	if (!is_lent && !is_given && !is_the_pipes_own(buf))
 		return NULL;
 	get_page(buf->page);
 	return buf->page;

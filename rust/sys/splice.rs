@@ -91,6 +91,15 @@ impl Pipe<'_> {
         // it if there is no room.
         unsafe { helpers::qemufile_pipe_lend(self.pipe.as_ptr(), raw, offset, len) };
     }
+
+    /// Gives away `len` bytes, from `offset` on, of a page that nobody writes to any more and that
+    /// the caller pays for.
+    ///
+    /// Nothing happens if the pipe is full, or if the bytes are not all in the page.
+    pub(crate) fn give(&mut self, page: PageRef, offset: usize, len: usize) {
+        // SAFETY: As for `lend`.
+        unsafe { helpers::qemufile_pipe_give(self.pipe.as_ptr(), page.into_raw(), offset, len) };
+    }
 }
 
 /// Where the bytes of a pipe go.

@@ -430,8 +430,9 @@ static int set_some_flags(void)
 	/* What cannot be undone is rare, or soon nothing could be written any more. */
 	uint32_t set = one_in(4) ? QEMUFILE_STREAM_DRAIN :
 		       one_in(8) ? QEMUFILE_STREAM_APPEND :
-		       one_in(8) ? QEMUFILE_STREAM_SEALED : 0;
-	struct qemufile_flags flags = { .set = one_in(16) ? set | edge() << 3 : set, .flags = zero() };
+		       one_in(8) ? QEMUFILE_STREAM_SEALED :
+		       one_in(8) ? QEMUFILE_STREAM_NOSHARE : 0;
+	struct qemufile_flags flags = { .set = one_in(16) ? set | edge() << 4 : set, .flags = zero() };
 
 	return CALL(handle(), QEMUFILE_IOC_SET_FLAGS, &flags);
 }

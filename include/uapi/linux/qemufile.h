@@ -23,6 +23,7 @@
 #define QEMUFILE_STREAM_APPEND	(1U << 0)	/* writes at the end only */
 #define QEMUFILE_STREAM_SEALED	(1U << 1)	/* no more writes */
 #define QEMUFILE_STREAM_DRAIN	(1U << 2)	/* what all that only read have passed is freed */
+#define QEMUFILE_STREAM_NOSHARE	(1U << 3)	/* who only reads gets no pages: no clone, no loan */
 
 /**
  * struct qemufile_info - what there is to know of a handle and its stream
