@@ -344,6 +344,46 @@ TEST_F(uring, a_read_of_the_device_takes_what_there_is)
 	close(device);
 }
 
+/* Ten bytes are there and 64 are asked for: a regular file waits for the rest. */
+TEST_F(uring, only_of_a_regular_file_a_short_read_waits)
+{
+	int writer = open_handle(self->fd, O_WRONLY);
+	char bytes[64];
+
+	ASSERT_LE(0, writer);
+	ASSERT_EQ(10, put_at(writer, 0, 10, 1));
+	CALL(1, io_uring_prep_read, self->fd, bytes, 64, 0);
+	SUBMIT();
+	if (variant->open == open_device) {
+		EXPECT_EQ(10, result_of(&self->ring, 1));
+	} else {
+		EXPECT_TRUE(nothing_is_done(&self->ring));
+		ASSERT_EQ(54, put_at(writer, 10, 54, 1));
+		EXPECT_EQ(64, result_of(&self->ring, 1));
+	}
+	EXPECT_EQ(10, right(bytes, 10, 0, 1));
+	close(writer);
+}
+
+/* The way out, for both: what poll says is there, RWF_NOWAIT takes, in one chain. */
+TEST_F(uring, a_poll_and_a_read_that_does_not_wait_take_what_there_is)
+{
+	int writer = open_handle(self->fd, O_WRONLY);
+	char bytes[64];
+
+	ASSERT_LE(0, writer);
+	for (int i = 0; i < 3; i++) {
+		CALL(1, io_uring_prep_poll_add, self->fd, POLLIN)->flags |= IOSQE_IO_LINK;
+		CALL(2, io_uring_prep_read, self->fd, bytes, 64, -1)->rw_flags = RWF_NOWAIT;
+		SUBMIT();
+		EXPECT_TRUE(nothing_is_done(&self->ring));
+		ASSERT_EQ(10, put_at(writer, 10 * i, 10, 1));
+		EXPECT_EQ(10, result_of(&self->ring, 2));
+		EXPECT_EQ(10, right(bytes, 10, 10 * i, 1));
+	}
+	close(writer);
+}
+
 TEST_F(uring, a_read_that_waits_ends_with_the_last_writer)
 {
 	int reader = open_handle(self->fd, O_RDONLY);
