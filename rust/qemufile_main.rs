@@ -43,6 +43,12 @@ module! {
     authors: ["The qemufile maintainers"],
     description: "QEMU's migration stream as a character device",
     license: "GPL",
+    params: {
+        max_user_bytes: u64 {
+            default: 0,
+            description: "The most bytes that all streams of a user without CAP_SYS_RESOURCE may hold; 0 is no limit",
+        },
+    },
 }
 
 /// The loaded module.

@@ -92,7 +92,7 @@ impl Handle {
         }
         let wanted = usize::try_from(len)?;
         let writer = self.stream().lock_for_writing()?;
-        if writer.allowance(to, wanted, true)?.bytes < wanted {
+        if writer.room(to, wanted, true)?.bytes < wanted {
             return Err(ENOSPC);
         }
         if file.write_limit(i64::try_from(to)?, wanted)? < wanted {

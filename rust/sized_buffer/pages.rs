@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(mapped.read(0, &mut bytes), 6);
         assert_eq!(&bytes, b"\0\0\0\0\0x");
         assert_eq!(buffer.allocated(), PAGE_BYTES);
-        drop(buffer.page_to_map(0)?);
+        buffer.page_to_map(0)?;
         buffer.reserve(0, 3 * PAGE_BYTES)?;
         assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
         Ok(())

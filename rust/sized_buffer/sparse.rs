@@ -135,6 +135,15 @@ impl SizedBuffer {
         self.next(pos, false).or(Some(end))
     }
 
+    /// The first run of whole pages in `range` that have no memory, in bytes, be it before the end
+    /// or after. The pages at the edges of `range` count as whole.
+    pub fn next_missing(&self, range: Range<u64>) -> Option<Range<u64>> {
+        let end = range.end.div_ceil(PAGE_BYTES);
+        let start = self.tree.find_next(range.start / PAGE_BYTES..end, false)?;
+        let end = self.tree.find_next(start..end, true).unwrap_or(end);
+        Some(start * PAGE_BYTES..end.saturating_mul(PAGE_BYTES))
+    }
+
     fn next(&self, pos: u64, data: bool) -> Option<u64> {
         let pages = pos / PAGE_BYTES..self.len.div_ceil(PAGE_BYTES);
         let found = self.tree.find_next(pages, data)?;
@@ -213,6 +222,27 @@ mod tests {
         assert_eq!(buffer.next_data(6 * PAGE_BYTES), None);
         assert_eq!(buffer.next_hole(6 * PAGE_BYTES), None);
         assert_eq!(SizedBuffer::new().next_hole(0), None);
+        Ok(())
+    }
+
+    #[test]
+    fn missing_pages_are_found() -> Result {
+        let mut buffer = holey()?;
+        assert_eq!(buffer.next_missing(0..3 * PAGE_BYTES), None);
+        let hole = 3 * PAGE_BYTES..5 * PAGE_BYTES;
+        assert_eq!(buffer.next_missing(0..6 * PAGE_BYTES), Some(hole.clone()));
+        assert_eq!(
+            buffer.next_missing(hole.start + 5..hole.start + 6),
+            Some(hole.start..hole.start + PAGE_BYTES)
+        );
+        // Behind the end, too.
+        drop(buffer.set_len(1)?);
+        buffer.reserve(PAGE_BYTES, PAGE_BYTES)?;
+        assert_eq!(buffer.next_missing(0..2 * PAGE_BYTES), None);
+        assert_eq!(
+            buffer.next_missing(0..3 * PAGE_BYTES),
+            Some(2 * PAGE_BYTES..3 * PAGE_BYTES)
+        );
         Ok(())
     }
 

@@ -173,6 +173,7 @@ impl Writer<'_> {
             }
             inner.may_reserve(&range)?;
         }
+        self.pay_for(&range)?;
         let mut zeros = SizedBuffer::new();
         in_slices(&range, |start, len| zeros.reserve(start, len))?;
         self.take_over(range, &mut zeros, !keep_size)?;
@@ -190,6 +191,7 @@ impl Writer<'_> {
             inner.may_reserve(&range)?;
             inner.buffer.try_clone()?
         };
+        self.pay_for(&range)?;
         let reserved = in_slices(&range, |start, len| {
             let mut inner = self.stream.inner.lock();
             // What readers have drained meanwhile needs no memory.

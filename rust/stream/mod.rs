@@ -16,13 +16,17 @@
 mod change;
 mod no_share;
 mod pages;
+mod quota;
 mod read;
 mod seat;
 mod stall;
 mod wait;
 mod write;
 
-use self::wait::Waiters;
+use self::{
+    quota::Quota,
+    wait::Waiters, //
+};
 pub(crate) use self::{
     seat::{
         Access,
@@ -122,6 +126,8 @@ impl Progress {
 pub(crate) struct Stream {
     /// The inode number of its regular file.
     number: u64,
+    /// Whether its memory counts for a user.
+    counted: bool,
     #[pin]
     writing: KillableMutex,
     #[pin]
@@ -142,6 +148,8 @@ pub(crate) struct Stream {
 
 struct Inner {
     buffer: SizedBuffer,
+    /// What the buffer's memory counts for.
+    quota: Quota,
     readers: usize,
     writers: usize,
     /// Whether there ever was a writer.
@@ -254,6 +262,7 @@ impl Inner {
             return false;
         }
         self.drained = passed;
+        self.settle();
         self.publish();
         true
     }
@@ -265,6 +274,7 @@ impl Inner {
         let end = self.drained - self.drained % PAGE_BYTES;
         // Should there be no memory for it, the pages stay until the stream goes.
         let _ = self.buffer.punch(0..end);
+        self.settle();
     }
 }
 
@@ -282,13 +292,16 @@ impl Stream {
     ) -> Result<Arc<Self>> {
         let number = NEXT_NUMBER.fetch_add(1, Relaxed) as u64;
         let polled = Arc::pin_init(new_poll_queue!("qemufile::polled"), GFP_KERNEL_ACCOUNT)?;
+        let quota = Quota::new(buffer.allocated())?;
         Arc::pin_init(
             pin_init!(Self {
                 number,
+                counted: quota.counts(),
                 writing <- new_killable_mutex!("qemufile::writing"),
                 inner <- new_mutex!(
                     Inner {
                         buffer,
+                        quota,
                         readers: 0,
                         writers: 0,
                         had_writer: false,

@@ -154,6 +154,7 @@ impl Writer<'_> {
         if to % PAGE_BYTES != 0 || from % PAGE_BYTES != 0 {
             return Err(EINVAL);
         }
+        self.pay_at_most(to, len, source.allocated())?;
         // The length stays as it is while this is the only writer.
         let is_end = end == source.len() && to_end >= self.len();
         if end % PAGE_BYTES != 0 && !is_end {

@@ -107,12 +107,25 @@ impl Writer<'_> {
         self.stream.len()
     }
 
-    /// How much of a write of `wanted` bytes at `pos` the stream has room for. One that is `whole`
-    /// does not wait for more room than there can be.
+    /// How much of a write of `wanted` bytes at `pos` may be done: what the stream has room for, and
+    /// the user may hold, who has paid for it then. One that is `whole` does not wait for more room
+    /// than there can be.
     ///
     /// `EPERM` if the stream is sealed, or only appended to and `pos` is before its end; `ENXIO`
     /// if `pos` has been drained.
     pub(crate) fn allowance(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
+        let room = self.room(pos, wanted, whole)?;
+        match usize::try_from(self.pay(pos, room.bytes as u64))? {
+            paid if paid < room.bytes => Ok(Allowance {
+                bytes: paid,
+                wait: false,
+            }),
+            _ => Ok(room),
+        }
+    }
+
+    /// As [`Writer::allowance`], but for the user.
+    pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
         let inner = self.stream.inner.lock();
         let before_end = pos < inner.buffer.len();
         if inner.properties.sealed || (inner.properties.append_only && before_end) {

@@ -5,6 +5,8 @@
  * crate. Kbuild runs bindgen over this file.
  */
 
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/fadvise.h>
 #include <linux/falloc.h>
@@ -266,6 +268,31 @@ bool qemufile_fatal_signal_pending(void)
 int qemufile_mutex_lock_killable(struct mutex *lock)
 {
 	return mutex_lock_killable(lock);
+}
+
+/* include/linux/cred.h, include/linux/capability.h */
+
+u32 qemufile_current_user(void)
+{
+	return from_kuid(&init_user_ns, current_fsuid());
+}
+
+/* Not being so is nothing that security logs are to tell of. */
+bool qemufile_current_is_unlimited(void)
+{
+	return ns_capable_noaudit(&init_user_ns, CAP_SYS_RESOURCE);
+}
+
+static DEFINE_MUTEX(users_lock);
+
+void qemufile_lock_users(void)
+{
+	mutex_lock(&users_lock);
+}
+
+void qemufile_unlock_users(void)
+{
+	mutex_unlock(&users_lock);
 }
 
 /* include/linux/fs.h */

@@ -22,3 +22,4 @@ pub(crate) mod pseudo_fs;
 pub(crate) mod sched;
 pub(crate) mod shared;
 pub(crate) mod splice;
+pub(crate) mod user;

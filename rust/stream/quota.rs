@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The most bytes that all streams of a user may hold: the module parameter `max_user_bytes`.
+//!
+//! A stream counts for the user who made it, by opening the device or by CLONE, whoever writes to
+//! it; none counts for who has `CAP_SYS_RESOURCE`. What counts is the memory of the data. Pages
+//! that a clone shares count in both streams.
+//!
+//! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never passes the limit,
+//! and what it did not take is given back when the [`Writer`] goes.
+
+use super::{
+    Inner,
+    Writer,
+    PAGE_BYTES, //
+};
+use crate::sys::user::{
+    current_is_unlimited,
+    current_user,
+    UserTable, //
+};
+use core::ops::Range;
+use kernel::{
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+
+/// How much of a stream is looked through at once, in bytes and in runs: what others wait for.
+const SCAN: u64 = 64 << 20;
+const RUNS: usize = 1024;
+
+/// The users who have streams that count.
+static USERS: UserTable<Option<Users>> = UserTable::new(None);
+
+/// A user, and what the streams of that user hold.
+struct User {
+    number: u32,
+    /// The most bytes.
+    max: u64,
+    /// Bytes that are held, or paid for.
+    held: Atomic<u64>,
+}
+
+impl User {
+    /// Takes `bytes`, or as many whole pages of them as there are left, and returns how many.
+    fn take(&self, bytes: u64) -> u64 {
+        let mut held = self.held.load(Relaxed);
+        loop {
+            let left = self.max.saturating_sub(held);
+            let taken = if bytes <= left {
+                bytes
+            } else {
+                left - left % PAGE_BYTES
+            };
+            match self.held.cmpxchg(held, held + taken, Relaxed) {
+                Ok(_) => return taken,
+                Err(now) => held = now,
+            }
+        }
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// What there has to be memory for before the table is locked: memory may be reclaimed from the
+/// streams that leave it.
+struct NewUser {
+    user: Arc<User>,
+    node: RBTreeNodeReservation<u32, (Arc<User>, usize)>,
+}
+
+impl NewUser {
+    fn new(number: u32, max: u64) -> Result<Self> {
+        let held = Atomic::new(0);
+        Ok(Self {
+            user: Arc::new(User { number, max, held }, GFP_KERNEL_ACCOUNT)?,
+            node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
+        })
+    }
+}
+
+/// Users by their numbers, each with how many streams refer to it.
+struct Users(RBTree<u32, (Arc<User>, usize)>);
+
+impl Users {
+    fn new() -> Self {
+        Self(RBTree::new())
+    }
+
+    /// Adds a stream of a user, who is `new` if not known yet.
+    fn join(&mut self, new: NewUser) -> Arc<User> {
+        let NewUser { user, node } = new;
+        if let Some((known, streams)) = self.0.get_mut(&user.number) {
+            *streams += 1;
+            return known.clone();
+        }
+        self.0
+            .insert(node.into_node(user.number, (user.clone(), 1)));
+        user
+    }
+
+    /// Takes a stream away again.
+    fn leave(&mut self, number: u32) {
+        let Some((_, streams)) = self.0.get_mut(&number) else {
+            return;
+        };
+        *streams -= 1;
+        if *streams == 0 {
+            self.0.remove(&number);
+        }
+    }
+}
+
+/// A stream's place among those of its user.
+struct Member(Arc<User>);
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let number = self.0.number;
+        USERS.with(|users| {
+            if let Some(users) = users {
+                users.leave(number);
+            }
+        });
+    }
+}
+
+/// What one stream counts for its user, if it counts.
+pub(super) struct Quota {
+    user: Option<Member>,
+    /// What the stream holds, in bytes.
+    held: u64,
+    /// What is paid for a change that is being made, and not used yet, in bytes.
+    paid: u64,
+}
+
+impl Quota {
+    /// For a new stream of the current task's that holds `bytes`.
+    ///
+    /// `ENOSPC` if the user may not hold them, `ENOMEM`.
+    pub(super) fn new(bytes: u64) -> Result<Self> {
+        let max = *crate::module_parameters::max_user_bytes.value_ref();
+        if max == 0 || current_is_unlimited() {
+            return Ok(Self::of(None));
+        }
+        let new = NewUser::new(current_user(), max)?;
+        let user = USERS.with(|users| users.get_or_insert_with(Users::new).join(new));
+        let mut quota = Self::of(Some(Member(user)));
+        if quota.pay(bytes) < bytes {
+            return Err(ENOSPC);
+        }
+        quota.settle(bytes);
+        Ok(quota)
+    }
+
+    fn of(user: Option<Member>) -> Self {
+        Self {
+            user,
+            held: 0,
+            paid: 0,
+        }
+    }
+
+    /// Whether the stream counts.
+    pub(super) fn counts(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// Pays for `bytes`, or as many whole pages of them as the user may still have, and returns how
+    /// many.
+    fn pay(&mut self, bytes: u64) -> u64 {
+        let Some(Member(user)) = &self.user else {
+            return bytes;
+        };
+        let paid = user.take(bytes);
+        self.paid += paid;
+        paid
+    }
+
+    /// Notes what the stream holds now, in bytes.
+    fn settle(&mut self, held: u64) {
+        let Some(Member(user)) = &self.user else {
+            return;
+        };
+        if held <= self.held {
+            user.give_back(self.held - held);
+        } else {
+            let grown = held - self.held;
+            // All that grows is paid for. Were it not, it would count all the same.
+            let paid = grown.min(self.paid);
+            self.paid -= paid;
+            user.held.fetch_add(grown - paid, Relaxed);
+        }
+        self.held = held;
+    }
+
+    /// Gives back what was paid for and not used.
+    fn end(&mut self) {
+        let paid = core::mem::take(&mut self.paid);
+        if let Some(Member(user)) = &self.user {
+            user.give_back(paid);
+        }
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        self.settle(0);
+        self.end();
+    }
+}
+
+impl Inner {
+    /// To be called after memory was freed without a [`Writer`].
+    pub(super) fn settle(&mut self) {
+        self.quota.settle(self.buffer.allocated());
+    }
+}
+
+impl Writer<'_> {
+    /// Has the user pay for the pages that a change of `len` bytes from `pos` on may add. Returns for
+    /// how many of the bytes, from `pos` on, there are pages.
+    pub(super) fn pay(&self, pos: u64, len: u64) -> u64 {
+        let mut reached = pos.saturating_add(len);
+        self.each_missing(pos, len, |quota, start, bytes| {
+            let paid = quota.pay(bytes);
+            if paid < bytes {
+                reached = start + paid;
+            }
+            paid == bytes
+        });
+        reached.saturating_sub(pos).min(len)
+    }
+
+    /// As [`Writer::pay`], for all of `range` or none of it: `ENOSPC`.
+    pub(super) fn pay_for(&self, range: &Range<u64>) -> Result {
+        let len = range.end - range.start;
+        if self.pay(range.start, len) < len {
+            return Err(ENOSPC);
+        }
+        Ok(())
+    }
+
+    /// As [`Writer::pay`], for a change that adds `most` bytes at the most: all or nothing.
+    ///
+    /// `ENOSPC` if the user may not hold them.
+    pub(super) fn pay_at_most(&self, pos: u64, len: u64, most: u64) -> Result {
+        let mut needed: u64 = 0;
+        self.each_missing(pos, len, |_, _, bytes| {
+            needed = needed.saturating_add(bytes).min(most);
+            needed < most
+        });
+        let mut inner = self.stream.inner.lock();
+        if inner.quota.pay(needed) < needed {
+            return Err(ENOSPC);
+        }
+        Ok(())
+    }
+
+    /// Calls `f` for each run of missing pages, with where it begins and its bytes, until it returns
+    /// false; for none if the stream does not count.
+    ///
+    /// Nobody else adds pages meanwhile.
+    fn each_missing(&self, pos: u64, len: u64, mut f: impl FnMut(&mut Quota, u64, u64) -> bool) {
+        if !self.stream.counted {
+            return;
+        }
+        let end = pos.saturating_add(len);
+        let mut next = pos;
+        while next < end {
+            let mut inner = self.stream.inner.lock();
+            let inner = &mut *inner;
+            let until = end.min(next.saturating_add(SCAN));
+            for _ in 0..RUNS {
+                let Some(run) = inner.buffer.next_missing(next..until) else {
+                    next = until;
+                    break;
+                };
+                if !f(&mut inner.quota, run.start, run.end - run.start) {
+                    return;
+                }
+                next = run.end;
+            }
+        }
+    }
+}
+
+impl Drop for Writer<'_> {
+    /// Gives back what was paid for and not used.
+    fn drop(&mut self) {
+        if self.stream.counted {
+            let mut inner = self.stream.inner.lock();
+            inner.settle();
+            inner.quota.end();
+        }
+    }
+}
+
+#[kunit_tests(qemufile_stream_quota)]
+mod tests {
+    use super::*;
+
+    const PAGE: u64 = PAGE_BYTES;
+
+    /// A stream more of a user who may hold `max` bytes.
+    fn join(users: &mut Users, number: u32, max: u64) -> Result<Arc<User>> {
+        Ok(users.join(NewUser::new(number, max)?))
+    }
+
+    #[test]
+    fn the_streams_of_a_user_share_one_entry() -> Result {
+        let mut users = Users::new();
+        let a = join(&mut users, 1000, PAGE)?;
+        let b = join(&mut users, 1000, PAGE)?;
+        let other = join(&mut users, 1001, PAGE)?;
+        assert_eq!(a.take(PAGE), PAGE);
+        assert_eq!(b.take(PAGE), 0);
+        assert_eq!(other.take(PAGE), PAGE);
+        Ok(())
+    }
+
+    #[test]
+    fn an_entry_goes_with_the_last_stream() -> Result {
+        let mut users = Users::new();
+        join(&mut users, 1000, PAGE)?.take(PAGE);
+        join(&mut users, 1000, PAGE)?;
+        users.leave(1000);
+        assert_eq!(join(&mut users, 1000, PAGE)?.take(PAGE), 0);
+        users.leave(1000);
+        users.leave(1000);
+        assert!(users.0.is_empty());
+        users.leave(1000);
+        assert_eq!(join(&mut users, 1000, PAGE)?.take(PAGE), PAGE);
+        Ok(())
+    }
+
+    #[test]
+    fn whole_pages_are_taken_up_to_the_limit() -> Result {
+        let user = join(&mut Users::new(), 0, 3 * PAGE + 100)?;
+        assert_eq!(user.take(2 * PAGE), 2 * PAGE);
+        assert_eq!(user.take(2 * PAGE), PAGE);
+        assert_eq!(user.take(PAGE), 0);
+        user.give_back(2 * PAGE);
+        assert_eq!(user.take(u64::MAX), 2 * PAGE);
+        Ok(())
+    }
+}
