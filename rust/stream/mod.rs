@@ -11,7 +11,7 @@
 //! 3. `mm->mmap_lock`, which a page fault holds, also one on a mapping of the stream itself.
 //! 4. [`Stream::inner`]: the bytes and the counts. Nothing faults under it: user memory is copied
 //!    with faults disabled, and brought in after the lock is dropped.
-//! 5. The locks of the wait queues.
+//! 5. The table of users ([`quota`]); the locks of the wait queues.
 
 mod change;
 mod no_share;
