@@ -660,7 +660,7 @@ TEST_F(fault, a_write_ends_though_its_source_goes_again_and_again)
 					madvise(memory, len, MADV_REMOVE);
 			}
 			sleep_ms(20);
-			for (int i = 0; i < 20; i++)
+			for (int i = 0; i < 3; i++)
 				pwritev2(self->fd, &iov, 1, 0, atomic ? RWF_ATOMIC : 0);
 			_exit(0);
 		}

@@ -713,4 +713,39 @@ TEST_F(mmap, never_shows_another_streams_write)
 	close(other);
 }
 
+/*
+ * Somebody keeps a page that a mapping of the stream shows. That is to show what
+ * is written to the stream, not what is written to a clone.
+ */
+TEST_F(mmap, shows_nothing_that_is_written_to_a_clone)
+{
+	for (int closes = 0; closes < 2; closes++) {
+		int source = variant->open(O_RDWR), ends[2], clone;
+		struct iovec vec = { .iov_len = PAGE };
+		char bytes[PAGE];
+
+		ASSERT_EQ(0, pipe(ends));
+		ASSERT_EQ(NODE, put_at(source, 0, NODE, 1));
+		vec.iov_base = map(source, PAGE, PROT_READ, MAP_SHARED, 0);
+		ASSERT_NE(NULL, vec.iov_base);
+		ASSERT_EQ(PAGE, vmsplice(ends[1], &vec, 1, 0));
+		clone = open_clone(source, O_RDWR);
+		ASSERT_LE(0, clone);
+		if (closes) {
+			munmap(vec.iov_base, PAGE);
+			close(source);
+		} else {
+			ASSERT_EQ(0, set_length(source, 0));
+		}
+		ASSERT_EQ(PAGE, put_at(clone, 0, PAGE, 2));
+		ASSERT_EQ(PAGE, read(ends[0], bytes, PAGE));
+		EXPECT_EQ(PAGE, right(bytes, PAGE, 0, 1)) TH_LOG("closes: %d", closes);
+		close(clone);
+		if (!closes)
+			close(source);
+		close(ends[0]);
+		close(ends[1]);
+	}
+}
+
 TEST_HARNESS_MAIN

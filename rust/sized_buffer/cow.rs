@@ -10,8 +10,12 @@
 //!   buffer's stream, and whoever reached it through those. All of these are to see later writes.
 //! - The mark is set for a new page, and when every reference to a page's folio is that of a slot
 //!   of this leaf ([`Leaf::may_write`]): then there is no mapping either, as each has a reference.
-//! - The mark is cleared when the page becomes known to others: [`Leaf::lend`], a copy of the leaf
-//!   ([`Leaf::try_clone`], which clears it in both), a mapping made while clones share the leaf.
+//! - The mark is cleared when the page becomes known to others: [`Leaf::lend`], and another owner of
+//!   the leaf ([`share`]), be it for good or for a moment. Whoever has the leaf alone afterwards need
+//!   not be who set the mark, and mappings of the one are not to show what the other writes.
+//! - Another owner of an interior node is another owner of all leaves below, which are too many to
+//!   be cleared at once. So the node notes it, and the note goes down with the next change
+//!   ([`Interior::pass_on`]).
 //! - A page without the mark is replaced by a copy ([`Leaf::copy_to_own`]). Whoever had the old page
 //!   keeps it as it is.
 //! - A hole that is mapped has a page, a shadow, under the same rules. A write makes it the slot's
@@ -22,9 +26,10 @@
 //!
 //! # Concurrency
 //!
-//! A leaf with several owners is read, lent from and copied by each under the lock of its own
-//! stream, so marks are cleared atomically. They are set by a single owner only, who has seen
-//! the others go with an acquire ([`Shared::get_mut`]), and with them the marks that they cleared.
+//! A node with several owners is read, lent from and copied by each under the lock of its own
+//! stream, so marks are cleared, and notes made, atomically. Marks are set, and notes passed on, by a
+//! single owner only, who has seen the others go with an acquire ([`Shared::get_mut`]), and with
+//! them what they cleared and noted.
 
 use super::node::{
     Interior,
@@ -59,6 +64,13 @@ const MAX_ORDER: u32 = 4;
 // Such a run has to fit into a leaf.
 const _: () = assert!(MAX_ORDER <= SLOT_BITS);
 
+/// Makes another owner of a node, and so of all that is below it.
+pub(super) fn share(node: &Shared<Node>) -> Result<Shared<Node>, AllocError> {
+    let other = node.try_clone()?;
+    node.note_shared();
+    Ok(other)
+}
+
 /// Makes the node in `link` the caller's own: a copy if others share it, an empty one of this
 /// `level` if there is none.
 pub(super) fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut Node, AllocError> {
@@ -72,7 +84,11 @@ pub(super) fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut No
     if let Some(node) = fresh {
         *link = Some(Shared::new(node)?);
     }
-    link.as_mut().and_then(Shared::get_mut).ok_or(AllocError)
+    let node = link.as_mut().and_then(Shared::get_mut).ok_or(AllocError)?;
+    if let Node::Interior(node) = node {
+        node.pass_on();
+    }
+    Ok(node)
 }
 
 impl Node {
@@ -80,11 +96,32 @@ impl Node {
     fn try_clone_node(&self) -> Result<Self, AllocError> {
         Ok(match self {
             Self::Interior(node) => Self::Interior(Interior {
-                children: node.children.try_clone(Shared::try_clone)?,
+                children: node.children.try_clone(share)?,
+                shared: Atomic::new(false),
                 usage: node.usage,
             }),
             Self::Leaf(leaf) => Self::Leaf(leaf.try_clone()?),
         })
+    }
+
+    /// Notes that there is, or was, another owner of the node: no page below is exclusive.
+    fn note_shared(&self) {
+        match self {
+            Self::Interior(node) => node.shared.store(true, Relaxed),
+            Self::Leaf(leaf) => leaf.exclusive.store(0, Relaxed),
+        }
+    }
+}
+
+impl Interior {
+    /// Passes the note that there was another owner on to the children. The caller is the node's
+    /// only owner.
+    pub(super) fn pass_on(&mut self) {
+        if self.shared.load(Relaxed) {
+            self.shared.store(false, Relaxed);
+            let children = self.children.iter().flatten();
+            children.for_each(|child| child.note_shared());
+        }
     }
 }
 

@@ -77,6 +77,7 @@ impl Node {
             0 => Self::Leaf(Leaf::new()),
             _ => Self::Interior(Interior {
                 children: Slots::new(),
+                shared: Atomic::new(false),
                 usage: Usage::NONE,
             }),
         }
@@ -134,6 +135,9 @@ impl SubAssign for Usage {
 /// A node whose slots hold nodes.
 pub(super) struct Interior {
     pub(super) children: Slots<Shared<Node>>,
+    /// Whether there was another owner, which the children do not know yet: see
+    /// [`cow`](super::cow).
+    pub(super) shared: Atomic<bool>,
     /// The sum over the children.
     pub(super) usage: Usage,
 }

@@ -57,8 +57,7 @@ impl SizedBuffer {
     /// The page that holds the byte at `pos`, for a mapping that shows later writes as well.
     ///
     /// A hole gets a page of zeros for it, and stays a hole: memory of whoever maps it, in which a
-    /// later write to the hole is seen. A mapping of a page that a clone shares may outlive the
-    /// clone, so such a page counts as lent. Fails with [`ENOMEM`].
+    /// later write to the hole is seen. Fails with [`ENOMEM`].
     pub fn page_to_map(&mut self, pos: u64) -> Result<&PageRef> {
         let index = pos / PAGE_BYTES;
         if self.tree.page_or_shadow(index).is_none() {
@@ -66,11 +65,6 @@ impl SizedBuffer {
             page.zero(0, PAGE_SIZE);
             self.tree
                 .change(index, |mut leaf, slot| leaf.put_shadow(slot, page))?;
-        }
-        if self.tree.is_shared(index) {
-            if let Found::Leaf(leaf, slot) = self.tree.find(index) {
-                leaf.unmark(slot);
-            }
         }
         self.tree.page_or_shadow(index).ok_or(ENOMEM)
     }

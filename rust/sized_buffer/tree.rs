@@ -10,7 +10,10 @@
 mod exchange;
 
 use super::{
-    cow::own,
+    cow::{
+        own,
+        share, //
+    },
     node::{
         Leaf,
         Node,
@@ -120,7 +123,7 @@ impl Tree {
     /// Another tree with the same pages. Takes O(1) time and memory.
     pub(super) fn try_clone(&self) -> Result<Self, AllocError> {
         Ok(Self {
-            root: self.root.as_ref().map(Shared::try_clone).transpose()?,
+            root: self.root.as_ref().map(share).transpose()?,
             level: self.level,
             stale: Stale::new(),
         })
@@ -156,26 +159,6 @@ impl Tree {
             Found::Leaf(leaf, slot) => leaf.get(slot),
             Found::Nothing { .. } => None,
         }
-    }
-
-    /// Whether a clone may have the page `index`, too: it shares a node on the way there.
-    pub(super) fn is_shared(&self, index: u64) -> bool {
-        if index >= span(self.level + 1) {
-            return false;
-        }
-        let mut level = self.level;
-        let mut link = self.root.as_ref();
-        while let Some(node) = link {
-            if node.is_shared() {
-                return true;
-            }
-            let Node::Interior(node) = &**node else {
-                return false;
-            };
-            link = node.children.get(slot(index, level));
-            level = level.saturating_sub(1);
-        }
-        false
     }
 
     /// The first index in `range` that has a page, or that has none. Takes O(log n) time.
@@ -218,17 +201,27 @@ impl Tree {
             self.level = 0;
         }
         while let Some(Node::Interior(node)) = self.root.as_deref() {
-            let (Some(first), None) = (
-                node.children.get(0),
-                node.children.iter().skip(1).flatten().next(),
-            ) else {
+            if node.children.iter().skip(1).flatten().next().is_some() {
                 return;
-            };
-            let Ok(first) = first.try_clone() else {
+            }
+            let Some(first) = self.take_first() else {
                 return;
             };
             self.root = Some(first);
             self.level = self.level.saturating_sub(1);
+        }
+    }
+
+    /// The first child of the root, taken out of it, or shared if clones share the root.
+    fn take_first(&mut self) -> Option<Shared<Node>> {
+        let root = self.root.as_mut()?;
+        if let Some(Node::Interior(node)) = root.get_mut() {
+            node.pass_on();
+            return node.children.entry(0).take();
+        }
+        match &**root {
+            Node::Interior(node) => share(node.children.get(0)?).ok(),
+            Node::Leaf(_) => None,
         }
     }
 }
@@ -321,6 +314,14 @@ mod tests {
     /// The largest page index of a buffer of the greatest length.
     const LAST: u64 = super::super::MAX_LEN / super::super::PAGE_BYTES;
 
+    /// Whether both trees have the page `index` in the same leaf.
+    pub(super) fn share_leaf(one: &Tree, other: &Tree, index: u64) -> bool {
+        match (one.get(index), other.get(index)) {
+            (Some(one), Some(other)) => core::ptr::eq(one, other),
+            _ => false,
+        }
+    }
+
     pub(super) fn put(tree: &mut Tree, index: u64) -> Result {
         let page = PageRef::alloc_run(0)?.next().ok_or(EINVAL)?;
         Ok(tree.change(index, |mut leaf, slot| leaf.put_new(slot, page))?)
@@ -386,12 +387,11 @@ mod tests {
         let mut tree = Tree::new();
         put(&mut tree, 3)?;
         put(&mut tree, 3 << 20)?;
-        assert!(!tree.is_shared(3));
         let clone = tree.try_clone()?;
-        assert!(tree.is_shared(3) && clone.is_shared(3 << 20));
+        assert!(share_leaf(&tree, &clone, 3) && share_leaf(&tree, &clone, 3 << 20));
         put(&mut tree, 4)?;
         assert!(clone.get(4).is_none());
-        assert!(!tree.is_shared(3) && tree.is_shared(3 << 20));
+        assert!(!share_leaf(&tree, &clone, 3) && share_leaf(&tree, &clone, 3 << 20));
         assert_eq!((tree.usage().pages, clone.usage().pages), (3, 2));
         Ok(())
     }

@@ -87,11 +87,6 @@ impl<T> Shared<T> {
         Some(unsafe { &mut self.ptr.as_mut().value })
     }
 
-    /// Whether the value has other owners. They can go at any time.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.counted().refs.as_atomic().load(Relaxed) != 1
-    }
-
     fn counted(&self) -> &Counted<T> {
         // SAFETY: By the type invariant `ptr` is valid for as long as we own a count.
         unsafe { self.ptr.as_ref() }

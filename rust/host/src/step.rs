@@ -70,6 +70,9 @@ pub enum Op {
     /// Asks for a page as a mapping does.
     Map(Place),
     GiveBack,
+    /// Keeps a page that a mapping shows.
+    Pin(Place),
+    Unpin,
     /// Builds what a write would leave beside the buffer, and then takes it over.
     TakeWrite(Place, Size, u8),
     /// Takes over a range of another buffer, which then shares it.

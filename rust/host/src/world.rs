@@ -26,9 +26,24 @@ const MOST_BUFFERS: usize = 4;
 /// The most pages that are lent out at a time.
 const MOST_LENT: usize = 8;
 
+/// The most pages that were pinned through a mapping at a time.
+const MOST_PINNED: usize = 8;
+
+/// A page that somebody has reached through a mapping of a buffer, and keeps.
+struct Pin {
+    page: PageRef,
+    /// The number of the buffer, whose writes show in the page.
+    owner: u64,
+    bytes: Vec<u8>,
+}
+
 #[derive(Default)]
 pub struct World {
     buffers: Vec<(SizedBuffer, Model)>,
+    /// A number for each buffer, which no other has had.
+    numbers: Vec<u64>,
+    next_number: u64,
+    pinned: Vec<Pin>,
     /// Pages lent out, and what they held then.
     lent: Vec<(PageRef, Vec<u8>)>,
 }
@@ -37,10 +52,15 @@ impl World {
     /// A world of one empty buffer.
     pub fn new() -> Self {
         fault::reset();
-        Self {
-            buffers: vec![Default::default()],
-            lent: Vec::new(),
-        }
+        let mut world = Self::default();
+        world.add(Default::default());
+        world
+    }
+
+    fn add(&mut self, buffer: (SizedBuffer, Model)) {
+        self.buffers.push(buffer);
+        self.numbers.push(self.next_number);
+        self.next_number += 1;
     }
 
     /// Does what `step` says, and returns whether an allocation was made to fail.
@@ -50,20 +70,56 @@ impl World {
             Op::Clone if self.buffers.len() < MOST_BUFFERS => {
                 let (buffer, model) = &self.buffers[at];
                 let copy = (buffer.try_clone().expect("a clone"), model.clone());
-                self.buffers.push(copy);
+                self.add(copy);
             }
             Op::Clone => (),
             Op::Drop => {
                 self.buffers.swap_remove(at);
+                self.numbers.swap_remove(at);
                 if self.buffers.is_empty() {
-                    self.buffers.push(Default::default());
+                    self.add(Default::default());
                 }
             }
             Op::GiveBack if self.lent.is_empty() => (),
             Op::GiveBack => self.check_lent(usize::from(step.buffer) % self.lent.len()),
-            _ => return self.change(at, step),
+            Op::Pin(place) => self.pin(at, place.pos()),
+            Op::Unpin if self.pinned.is_empty() => (),
+            Op::Unpin => {
+                let at = usize::from(step.buffer) % self.pinned.len();
+                self.pinned.swap_remove(at);
+            }
+            _ => {
+                let failed = self.change(at, step);
+                self.check_pinned(self.numbers[at]);
+                return failed;
+            }
         }
         false
+    }
+
+    /// Pins the page that a mapping of the buffer number `at` shows at `pos`.
+    fn pin(&mut self, at: usize, pos: u64) {
+        if self.pinned.len() < MOST_PINNED {
+            let pos = pos.min(MAX_LEN - 1);
+            let page = self.buffers[at].0.page_to_map(pos);
+            self.pinned.extend(page.ok().map(|page| Pin {
+                page: page.try_clone().expect("a reference"),
+                owner: self.numbers[at],
+                bytes: content(page),
+            }));
+        }
+    }
+
+    /// Checks that a change of the buffer `changed` shows in no page that was pinned through a
+    /// mapping of another.
+    fn check_pinned(&mut self, changed: u64) {
+        for pin in &mut self.pinned {
+            if pin.owner == changed {
+                pin.bytes = content(&pin.page);
+            } else {
+                assert!(content(&pin.page) == pin.bytes, "a write shows elsewhere");
+            }
+        }
     }
 
     fn change(&mut self, at: usize, step: &Step) -> bool {
@@ -209,7 +265,7 @@ impl One<'_> {
             Op::TakeShared(place, size, _) => self.take_shared(place.pos(), size),
             Op::ReplacePage(place, lent, seed) => self.replace_page(place.pos(), lent, seed),
             Op::Chunks(place, size) => self.chunks(place.pos(), size),
-            Op::Clone | Op::Drop | Op::GiveBack => false,
+            Op::Clone | Op::Drop | Op::GiveBack | Op::Pin(_) | Op::Unpin => false,
         }
     }
 

@@ -162,6 +162,40 @@ fn writing_over_allocates_nothing() {
 }
 
 #[test]
+fn a_clones_write_shows_in_no_mapping_of_the_source() {
+    // In a leaf, and below an interior node.
+    for pages in [3, 200] {
+        for ends in [
+            |source: SizedBuffer| drop(source),
+            |mut source: SizedBuffer| drop(source.set_len(0).expect("no need of memory")),
+        ] {
+            let mut source = buffer_of(pages * PAGE_SIZE);
+            let page = source.page_to_map(PAGE_BYTES).expect("a page");
+            let page = page.try_clone().expect("a reference");
+            let mut clone = source.try_clone().expect("a clone");
+            ends(source);
+            clone.write_at(PAGE_BYTES, b"x").expect("memory");
+            let mut bytes = [0];
+            page.read(0, &mut bytes);
+            assert_eq!(bytes[0], pattern(1, PAGE_SIZE + 1)[PAGE_SIZE]);
+        }
+    }
+}
+
+#[test]
+fn a_page_that_only_a_mapping_shows_is_written_in_place() {
+    let mut buffer = buffer_of(200 * PAGE_SIZE);
+    let page = buffer.page_to_map(PAGE_BYTES).expect("a page");
+    let page = page.try_clone().expect("a reference");
+    buffer.write_at(1 << 40, b"x").expect("memory");
+    drop(buffer.set_len(200 * PAGE_BYTES).expect("memory"));
+    buffer.write_at(PAGE_BYTES, b"x").expect("memory");
+    let mut bytes = [0];
+    page.read(0, &mut bytes);
+    assert_eq!(&bytes, b"x");
+}
+
+#[test]
 fn growing_moves_no_page() {
     let mut buffer = buffer_of(PAGE_SIZE);
     let page = buffer.lend(0).expect("a reference").expect("a page");

@@ -47,6 +47,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => place().prop_map(Op::Lend),
         3 => place().prop_map(Op::Map),
         2 => Just(Op::GiveBack),
+        3 => place().prop_map(Op::Pin),
+        1 => Just(Op::Unpin),
         2 => (place(), size(), any::<u8>())
             .prop_map(|(place, size, seed)| Op::TakeWrite(place, size, seed)),
         2 => (place(), size(), any::<u8>())

@@ -185,7 +185,10 @@ fn prune(link: &mut Link, level: u32, range: &Range<u64>) {
 #[kunit_tests(qemufile_sized_buffer_exchange)]
 mod tests {
     use super::{
-        super::tests::put,
+        super::tests::{
+            put,
+            share_leaf, //
+        },
         *, //
     };
 
@@ -233,7 +236,7 @@ mod tests {
         let mut tree = tree_of(&[1, 65])?;
         tree.exchange(&(64..131), &mut source.try_clone()?)?;
         assert_eq!((tree.usage().pages, source.usage().pages), (3, 3));
-        assert!(tree.is_shared(64) && !tree.is_shared(1));
+        assert!(share_leaf(&tree, &source, 64));
         assert!(tree.get(1).is_some() && tree.get(65).is_none());
         Ok(())
     }

@@ -3,43 +3,41 @@
 //! Stand-in for `kernel::sync`.
 
 pub mod atomic {
-    //! Stand-in for `kernel::sync::atomic`, for the one type that is used.
+    //! Stand-in for `kernel::sync::atomic`.
 
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
 
     /// The memory ordering of an operation: the tests need no more than this one.
     pub struct Relaxed;
 
     /// A memory location for atomic operations.
-    pub struct Atomic<T: Bits>(T::Cell);
+    pub struct Atomic<T>(Mutex<T>);
 
-    /// A type that [`Atomic`] can hold.
-    pub trait Bits {
-        /// The type of the standard library for it.
-        type Cell;
-    }
-
-    impl Bits for u64 {
-        type Cell = AtomicU64;
-    }
-
-    impl Atomic<u64> {
-        pub const fn new(value: u64) -> Self {
-            Self(AtomicU64::new(value))
+    impl<T: Copy + PartialEq> Atomic<T> {
+        pub const fn new(value: T) -> Self {
+            Self(Mutex::new(value))
         }
 
-        pub fn load(&self, _: Relaxed) -> u64 {
-            self.0.load(Ordering::Relaxed)
+        fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
-        pub fn store(&self, value: u64, _: Relaxed) {
-            self.0.store(value, Ordering::Relaxed);
+        pub fn load(&self, _: Relaxed) -> T {
+            *self.lock()
+        }
+
+        pub fn store(&self, value: T, _: Relaxed) {
+            *self.lock() = value;
         }
 
         /// Stores `new` if the value is `old`; else returns what it is.
-        pub fn cmpxchg(&self, old: u64, new: u64, _: Relaxed) -> Result<u64, u64> {
-            let order = Ordering::Relaxed;
-            self.0.compare_exchange(old, new, order, order)
+        pub fn cmpxchg(&self, old: T, new: T, _: Relaxed) -> Result<T, T> {
+            let mut value = self.lock();
+            if *value != old {
+                return Err(*value);
+            }
+            *value = new;
+            Ok(old)
         }
     }
 }

@@ -35,11 +35,6 @@ impl<T> Shared<T> {
     pub fn try_clone(&self) -> Result<Self, AllocError> {
         Ok(Self(self.0.clone()))
     }
-
-    /// Whether the value has other owners.
-    pub fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) != 1
-    }
 }
 
 impl<T> Deref for Shared<T> {
