@@ -271,6 +271,39 @@ TEST_F(mmap, shows_no_write_that_was_undone)
 	EXPECT_EQ(4 * PAGE, right(later, 4 * PAGE, 0, 2));
 }
 
+TEST_F(mmap, shows_no_memory_that_was_not_reserved_after_all)
+{
+	struct qemufile_info info = {};
+	int file = open_handle(self->fd, O_RDWR);
+	volatile char *memory;
+	pid_t child;
+
+	/* A reservation that is killed, after a page of it was seen. */
+	for (int tries = 0; tries < 20; tries++) {
+		ASSERT_EQ(0, set_length(self->fd, 0));
+		ASSERT_EQ(0, set_length(self->fd, GiB));
+		memory = map(self->fd, PAGE, PROT_READ, MAP_SHARED, 0);
+		ASSERT_NE(NULL, memory);
+		child = fork_child();
+		if (child == 0) {
+			fallocate(file, 0, 0, GiB);
+			_exit(0);
+		}
+		do {
+			ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_GET_INFO, &info));
+		} while (info.allocated == 0);
+		EXPECT_EQ(0, *memory);
+		kill(child, SIGKILL);
+		if (status_of(child) == 128 + SIGKILL)
+			break;
+	}
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_GET_INFO, &info));
+	ASSERT_EQ(0, info.allocated);
+	ASSERT_EQ(1, put_at(self->fd, 0, 1, 1));
+	EXPECT_EQ((char)byte_at(0, 1), *memory);
+	close(file);
+}
+
 TEST_F(mmap, shows_a_write_into_a_hole_that_was_seen)
 {
 	char *memory;

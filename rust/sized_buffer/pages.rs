@@ -8,6 +8,7 @@ use super::{
         LeafMut,
         Tree, //
     },
+    Removed,
     SizedBuffer,
     MAX_LEN,
     PAGE_BYTES, //
@@ -34,12 +35,22 @@ impl SizedBuffer {
         if len == 0 {
             return Ok(());
         }
-        let before = self.tree.try_clone()?;
+        let mut before = self.tree.try_clone()?;
         let filled = self.tree.fill(pos / PAGE_BYTES..end.div_ceil(PAGE_BYTES));
         if filled.is_err() {
-            self.tree = before;
+            self.tree.restore(&mut before);
         }
         Ok(filled?)
+    }
+
+    /// Takes back what [`Self::reserve`] has done for `range` since the clone `before` was made.
+    ///
+    /// Returns the memory. Mappings may show some of it.
+    pub fn take_back(&mut self, range: Range<u64>, mut before: SizedBuffer) -> Removed {
+        self.tree.restore(&mut before.tree);
+        let pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
+        self.tree.stale.all(&pages);
+        Removed(before.tree)
     }
 
     /// Lends out the page that holds the byte at `pos`, be that before the end or after; [`None`]

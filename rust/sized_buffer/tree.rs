@@ -129,6 +129,14 @@ impl Tree {
         })
     }
 
+    /// Makes the pages those of `before`, a clone that was made earlier, and `before` what was here.
+    ///
+    /// What was noted for mappings stays noted: a page may have been mapped in between.
+    pub(super) fn restore(&mut self, before: &mut Tree) {
+        core::mem::swap(&mut self.root, &mut before.root);
+        core::mem::swap(&mut self.level, &mut before.level);
+    }
+
     pub(super) fn usage(&self) -> Usage {
         Usage::of(&self.root)
     }

@@ -186,7 +186,7 @@ impl Writer<'_> {
     ///
     /// Errors are those of [`Writer::zero`], but a stream that is only appended to may be reserved.
     pub(crate) fn reserve(&self, range: Range<u64>, keep_size: bool) -> Result {
-        let mut before = {
+        let before = {
             let inner = self.stream.inner.lock();
             inner.may_reserve(&range)?;
             inner.buffer.try_clone()?
@@ -199,17 +199,23 @@ impl Writer<'_> {
             let start = start.max(inner.drained.min(end));
             inner.buffer.reserve(start, end - start)
         });
-        {
+        let removed = {
             let mut inner = self.stream.inner.lock();
-            if reserved.is_err() {
+            let removed = if reserved.is_err() {
                 // Nothing else has changed meanwhile but for what was drained.
-                core::mem::swap(&mut inner.buffer, &mut before);
+                let reserved = inner.buffer.take_back(range, before);
                 inner.drain_again();
-            } else if !keep_size && range.end > inner.buffer.len() {
-                drop(inner.buffer.set_len(range.end)?);
-            }
+                Some(reserved)
+            } else {
+                if !keep_size && range.end > inner.buffer.len() {
+                    drop(inner.buffer.set_len(range.end)?);
+                }
+                None
+            };
             inner.publish();
-        }
+            removed
+        };
+        drop(removed);
         self.stream.notify_readers();
         reserved
     }
