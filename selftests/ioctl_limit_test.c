@@ -171,9 +171,6 @@ TEST_F(limit, properties_are_never_cleared)
 	ASSERT_EQ(0, set_flags(self->fd, QEMUFILE_STREAM_SEALED));
 	EXPECT_EQ(QEMUFILE_STREAM_APPEND | QEMUFILE_STREAM_SEALED,
 		  info_of(self->fd).stream_flags);
-	ASSERT_EQ(0, set_flags(self->fd, QEMUFILE_STREAM_DRAIN));
-	EXPECT_EQ(QEMUFILE_STREAM_APPEND | QEMUFILE_STREAM_SEALED | QEMUFILE_STREAM_DRAIN,
-		  info_of(self->fd).stream_flags);
 }
 
 TEST_F(limit, unknown_properties_are_einval)

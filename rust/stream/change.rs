@@ -88,11 +88,22 @@ impl Stream {
     /// Adds to the stream's properties, when no change is being made: none that was begun before
     /// goes on after.
     ///
-    /// `EINTR` if the task is being killed.
+    /// What is there to stay is not freed: `EINVAL` for a stream that would be both append-only and
+    /// drained; `EPERM` to make an append-only or sealed stream drained, or a drained one
+    /// append-only; `EINTR` if the task is being killed. Nothing is added then.
     pub(crate) fn add_properties(&self, add: Properties) -> Result {
+        if add.append_only && add.drain {
+            return Err(EINVAL);
+        }
         let writer = self.lock_for_writing()?;
         {
             let mut inner = self.inner.lock();
+            let has = inner.properties;
+            let new_drain = add.drain && !has.drain;
+            let new_append_only = add.append_only && !has.append_only;
+            if new_drain && (has.append_only || has.sealed) || new_append_only && has.drain {
+                return Err(EPERM);
+            }
             inner.properties.append_only |= add.append_only;
             inner.properties.sealed |= add.sealed;
             inner.properties.drain |= add.drain;

@@ -85,7 +85,7 @@ pub(crate) struct Properties {
     pub(crate) append_only: bool,
     /// Nothing is written any more.
     pub(crate) sealed: bool,
-    /// What every handle that only reads has passed is freed.
+    /// What every handle that only reads has passed is freed, until the stream is sealed.
     pub(crate) drain: bool,
     /// Handles that only read get no references to pages.
     pub(crate) no_share: bool,
@@ -213,7 +213,7 @@ impl Inner {
 
     /// Whether a write at the limit is to wait, as there are readers to make room.
     fn can_drain(&self) -> bool {
-        self.properties.drain && self.passed.iter().any(Option::is_some)
+        self.properties.drain && !self.properties.sealed && self.passed.iter().any(Option::is_some)
     }
 
     /// To be called after each change of the bytes or the length, before the lock is dropped: tells
@@ -245,7 +245,7 @@ impl Inner {
 
     /// Frees what all readers have passed. Returns whether that was anything.
     fn drain(&mut self) -> bool {
-        if !self.properties.drain {
+        if !self.properties.drain || self.properties.sealed {
             return false;
         }
         let Some(passed) = self.passed.iter().flatten().map(|it| it.read).min() else {

@@ -9,7 +9,7 @@ int main(void)
 	struct qemufile_open open_for = { .mode = QEMUFILE_MODE_READ };
 	struct qemufile_flags flags = { .set = QEMUFILE_STREAM_DRAIN };
 	struct qemufile_info info;
-	int writer = open("/dev/qemufile", O_RDWR | O_CLOEXEC), reader;
+	int writer = open("/dev/qemufile", O_RDWR | O_CLOEXEC), reader, log;
 
 	check(writer >= 0);
 	reader = ioctl(writer, QEMUFILE_IOC_BUFOPEN, &open_for);
@@ -24,22 +24,25 @@ int main(void)
 	check(info.length == SIZE);
 	check(fails_with(ENXIO, pread(reader, bytes, 1, 0)));
 
-	/* Append-only: what is there stays as it is. */
-	flags.set = QEMUFILE_STREAM_APPEND;
-	check(ioctl(writer, QEMUFILE_IOC_SET_FLAGS, &flags) == 0);
-	check(fails_with(EPERM, pwrite(writer, "x", 1, SIZE - 1)));
-	check(write(writer, "x", 1) == 1);
-
-	/* Sealed: nothing is written any more, and readers need not wait for it. */
+	/* Sealed: nothing is written any more, readers need not wait for it, and nothing goes. */
 	flags.set = QEMUFILE_STREAM_SEALED;
 	check(ioctl(writer, QEMUFILE_IOC_SET_FLAGS, &flags) == 0);
 	check(fails_with(EPERM, write(writer, "x", 1)));
-	check(read(reader, bytes, SIZE) == SIZE / 2 + 1);
+	check(read(reader, bytes, SIZE) == SIZE / 2);
 	check(read(reader, bytes, SIZE) == 0);
+	check(pread(reader, bytes, SIZE, SIZE / 2) == SIZE / 2);
 
-	/* All three are for good. */
+	/* Both are for good. */
 	check(ioctl(writer, QEMUFILE_IOC_GET_INFO, &info) == 0);
-	check(info.stream_flags == (QEMUFILE_STREAM_DRAIN | QEMUFILE_STREAM_APPEND |
-				    QEMUFILE_STREAM_SEALED));
+	check(info.stream_flags == (QEMUFILE_STREAM_DRAIN | QEMUFILE_STREAM_SEALED));
+
+	/* Append-only, which a stream that is drained cannot be: what is there stays as it is. */
+	flags.set = QEMUFILE_STREAM_APPEND;
+	check(fails_with(EPERM, ioctl(writer, QEMUFILE_IOC_SET_FLAGS, &flags)));
+	log = open("/dev/qemufile", O_RDWR | O_CLOEXEC);
+	check(ioctl(log, QEMUFILE_IOC_SET_FLAGS, &flags) == 0);
+	check(write(log, "x", 1) == 1);
+	check(fails_with(EPERM, pwrite(log, "y", 1, 0)));
+	check(write(log, "y", 1) == 1);
 	return 0;
 }
