@@ -35,7 +35,10 @@ use device::{
     OpenFile, //
 };
 use kernel::prelude::*;
-use sys::misc_device::Registration;
+use sys::{
+    misc_device::Registration,
+    task_work::Returned, //
+};
 
 module! {
     type: QemuFileModule,
@@ -56,12 +59,15 @@ module! {
 struct QemuFileModule {
     #[pin]
     _device: Registration<OpenFile<Device>>,
+    /// Goes last.
+    _returned: Returned,
 }
 
 impl kernel::InPlaceModule for QemuFileModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _device <- Registration::register(c"qemufile", 0o600),
+            _returned: Returned,
         })
     }
 }

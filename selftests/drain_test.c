@@ -3,6 +3,9 @@
  * Drained streams: what counts as read and what does not, what a seal ends, and
  * that nobody waits for what cannot come.
  */
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+
 #include "harness.h"
 
 static int set_flags(int fd, unsigned int set)
@@ -10,6 +13,13 @@ static int set_flags(int fd, unsigned int set)
 	struct qemufile_flags request = { .set = set };
 
 	return ioctl(fd, QEMUFILE_IOC_SET_FLAGS, &request);
+}
+
+static int set_limit(int fd, uint64_t limit)
+{
+	struct qemufile_limit request = { .limit = limit };
+
+	return ioctl(fd, QEMUFILE_IOC_SET_LIMIT, &request);
 }
 
 static struct qemufile_info info_of(int fd)
@@ -24,6 +34,25 @@ static struct qemufile_info info_of(int fd)
 static long long drained_of(int fd)
 {
 	return info_of(fd).drained;
+}
+
+/* One record of GET or PEEK. */
+static int typed(int fd, unsigned long call, unsigned int type, void *memory, size_t len,
+		 uint64_t offset)
+{
+	struct qemufile_record record = {
+		.type = type, .value = (uintptr_t)memory, .length = len,
+	};
+	struct qemufile_vector vector = {
+		.records = (uintptr_t)&record, .count = 1, .offset = offset,
+	};
+
+	return ioctl(fd, call, &vector);
+}
+
+static int get_buffer(int fd, void *memory, size_t len)
+{
+	return typed(fd, QEMUFILE_IOC_GET, QEMUFILE_BUFFER, memory, len, 0);
 }
 
 /* Reads @len bytes and says how many are right. */
@@ -72,6 +101,70 @@ FIXTURE_TEARDOWN(drain)
 {
 	close(self->reader);
 	close(self->writer);
+}
+
+/* ---- a writer in a thread of its own ---- */
+
+struct writing {
+	int fd;
+	size_t len, each;
+	off_t pos;
+	atomic_int tid, over;
+	long long done;
+	pthread_t thread;
+};
+
+static void *do_writing(void *arg)
+{
+	struct writing *writing = arg;
+	char *memory = fresh_memory(writing->each);
+
+	writing->tid = my_tid();
+	while (writing->done < (long long)writing->len) {
+		struct iovec iov = {
+			.iov_base = fill(memory, writing->each, writing->pos, 1),
+			.iov_len = writing->each,
+		};
+
+		if (pwritev2(writing->fd, &iov, 1, writing->pos, RWF_ATOMIC) !=
+		    (ssize_t)writing->each)
+			break;
+		writing->pos += writing->each;
+		writing->done += writing->each;
+	}
+	writing->over = 1;
+	return NULL;
+}
+
+/* Writes @len bytes from @pos on, @each at a time, all or nothing. */
+static bool start_writing(struct writing *writing, int fd, off_t pos, size_t len, size_t each)
+{
+	*writing = (struct writing){ .fd = fd, .pos = pos, .len = len, .each = each };
+	return !pthread_create(&writing->thread, NULL, do_writing, writing) &&
+	       is_set_within(&writing->tid, 5000);
+}
+
+/* How much was written; -2 if that goes on. */
+static long long written(struct writing *writing)
+{
+	if (!is_set_within(&writing->over, 5000))
+		return -2;
+	pthread_join(writing->thread, NULL);
+	return writing->done;
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+/* Ends what would wait for ever with EINTR, so that a test can tell. */
+static void wait_at_most(int seconds)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+
+	sigaction(SIGALRM, &action, NULL);
+	alarm(seconds);
 }
 
 /* ---- what a seal ends, and what excludes draining ---- */
@@ -133,6 +226,305 @@ TEST_F(drain, append_only_and_drained_exclude_each_other)
 	EXPECT_EQ(0, set_flags(self->writer, QEMUFILE_STREAM_DRAIN));
 	EXPECT_EQ(QEMUFILE_STREAM_DRAIN, info_of(self->writer).stream_flags);
 	close(stream);
+}
+
+/* ---- what counts as read ---- */
+
+TEST_F(drain, pread_at_the_position_passes_nothing)
+{
+	static unsigned char bytes[CHUNK];
+	struct iovec iov = { .iov_base = bytes, .iov_len = CHUNK };
+	loff_t pos = 0;
+	int pipe_fds[2];
+
+	ASSERT_EQ(0, pipe(pipe_fds));
+	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(CHUNK, pread(self->reader, bytes, CHUNK, 0));
+		EXPECT_EQ(CHUNK, right(bytes, CHUNK, 0, 1));
+		EXPECT_EQ(CHUNK, preadv2(self->reader, &iov, 1, 0, 0));
+		/* On and on, and asked for it. */
+		EXPECT_EQ(CHUNK, right_at(self->reader, CHUNK, CHUNK, 1));
+		EXPECT_EQ(POLLIN, polled(self->reader, POLLIN));
+	}
+	pos = 0;
+	EXPECT_EQ(PAGE, splice(self->reader, &pos, pipe_fds[1], NULL, PAGE, 0));
+	/* Nor does looking for the end, also if it is where a pread has ended. */
+	EXPECT_EQ(CHUNK, lseek(self->reader, CHUNK, SEEK_SET));
+	EXPECT_EQ(POLLIN, polled(self->reader, POLLIN));
+	EXPECT_EQ(0, lseek(self->reader, 0, SEEK_SET));
+	EXPECT_EQ(0, drained_of(self->writer));
+	/* What read takes after that is passed, and no more. */
+	EXPECT_EQ(10, take(self->reader, 0, 10));
+	EXPECT_EQ(10, drained_of(self->writer));
+	EXPECT_EQ(MiB - 10, right_at(self->reader, 10, MiB - 10, 1));
+	EXPECT_EQ(10, drained_of(self->writer));
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+
+/* The writer gets its room when the call returns, whatever the reader does then. */
+TEST_F(drain, each_way_of_reading_frees_room_by_itself)
+{
+	static unsigned char bytes[PAGE];
+	struct iovec iov[2] = {
+		{ .iov_base = bytes, .iov_len = 10 },
+		{ .iov_base = bytes + 10, .iov_len = PAGE - 10 },
+	};
+	struct qemufile_skip skip = { .length = PAGE };
+	int pipe_fds[2], sink = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	ASSERT_EQ(0, pipe(pipe_fds));
+	ASSERT_EQ(8 * PAGE, put_at(self->writer, 0, 8 * PAGE, 1));
+	EXPECT_EQ(PAGE, read(self->reader, bytes, PAGE));
+	EXPECT_EQ(PAGE, drained_of(self->writer));
+	EXPECT_EQ(PAGE, readv(self->reader, iov, 2));
+	EXPECT_EQ(2 * PAGE, drained_of(self->writer));
+	EXPECT_EQ(PAGE, preadv2(self->reader, iov, 2, -1, 0));
+	EXPECT_EQ(3 * PAGE, drained_of(self->writer));
+	EXPECT_EQ(PAGE, splice(self->reader, NULL, pipe_fds[1], NULL, PAGE, 0));
+	EXPECT_EQ(4 * PAGE, drained_of(self->writer));
+	EXPECT_EQ(PAGE, sendfile(sink, self->reader, NULL, PAGE));
+	EXPECT_EQ(5 * PAGE, drained_of(self->writer));
+	EXPECT_EQ(0, get_buffer(self->reader, bytes, PAGE));
+	EXPECT_EQ(6 * PAGE, drained_of(self->writer));
+	EXPECT_EQ(0, ioctl(self->reader, QEMUFILE_IOC_SKIP, &skip));
+	EXPECT_EQ(7 * PAGE, drained_of(self->writer));
+	EXPECT_EQ(PAGE, take(self->reader, 7 * PAGE, PAGE));
+	EXPECT_EQ(0, info_of(self->writer).allocated);
+	close(sink);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+
+TEST_F(drain, lseek_away_from_what_was_read_keeps_it_read)
+{
+	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
+	ASSERT_EQ(CHUNK, take(self->reader, 0, CHUNK));
+	EXPECT_EQ(MiB, lseek(self->reader, 0, SEEK_END));
+	EXPECT_EQ(CHUNK, drained_of(self->writer));
+	EXPECT_EQ(CHUNK, lseek(self->reader, CHUNK, SEEK_SET));
+	EXPECT_EQ(MiB - CHUNK, take(self->reader, CHUNK, MiB - CHUNK));
+}
+
+/* splice() copies then, and sendfile() moves the position back over what it could not send. */
+TEST_F(drain, what_sendfile_gives_back_with_o_direct_is_not_drained)
+{
+	int sockets[2];
+	ssize_t sent;
+
+	ASSERT_EQ(0, fcntl(self->reader, F_SETFL, O_DIRECT));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sockets));
+	ASSERT_EQ(4 * MiB, put_at(self->writer, 0, 4 * MiB, 1));
+	sent = sendfile(sockets[0], self->reader, NULL, 4 * MiB);
+	ASSERT_LT(0, sent);
+	ASSERT_GT(4 * MiB, sent);
+	EXPECT_EQ(sent, lseek(self->reader, 0, SEEK_CUR));
+	EXPECT_EQ(sent, drained_of(self->writer));
+	EXPECT_EQ(MiB, take(self->reader, sent, MiB));
+	close(sockets[0]);
+	close(sockets[1]);
+}
+
+/* The target is a stream that has room for some pages and a part of one. */
+TEST_F(drain, what_sendfile_gives_back_is_there_to_be_read)
+{
+	long long room = 10 * PAGE + 100, pos = 0;
+
+	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
+	for (int flags = 0; flags <= O_DIRECT; flags += O_DIRECT) {
+		int target = variant->open(O_RDWR);
+
+		ASSERT_LE(0, target);
+		ASSERT_EQ(0, set_limit(target, room));
+		ASSERT_EQ(0, fcntl(self->reader, F_SETFL, flags));
+		EXPECT_EQ(room, sendfile(target, self->reader, NULL, MiB));
+		pos += room;
+		EXPECT_EQ(pos, lseek(self->reader, 0, SEEK_CUR));
+		EXPECT_EQ(pos, drained_of(self->writer));
+		EXPECT_EQ(5 * PAGE, right_at(self->reader, pos, 5 * PAGE, 1));
+		EXPECT_EQ(100, take(self->reader, pos, 100));
+		pos += 100;
+		close(target);
+	}
+}
+
+/* Of what it has, nothing is freed before it returns. */
+TEST_F(drain, sendfile_returns_what_it_has_rather_than_wait)
+{
+	int sink = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	struct writing writing;
+	long long done = 0;
+
+	ASSERT_LE(0, sink);
+	for (int flags = 0; flags <= O_DIRECT; flags += O_DIRECT) {
+		ASSERT_EQ(0, fcntl(self->reader, F_SETFL, flags));
+		ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+		ASSERT_TRUE(start_writing(&writing, self->writer, done, 12 * 12 * PAGE, 12 * PAGE));
+		wait_at_most(10);
+		for (long long sent = 0; sent < 12 * 12 * PAGE; ) {
+			ssize_t now = sendfile(sink, self->reader, NULL, MiB);
+
+			ASSERT_LT(0, now);
+			ASSERT_GE(CHUNK, now);
+			sent += now;
+			done += now;
+		}
+		alarm(0);
+		EXPECT_EQ(12 * 12 * PAGE, written(&writing));
+		EXPECT_EQ(done, drained_of(self->writer));
+	}
+	close(sink);
+}
+
+/* ---- typed calls and the limit ---- */
+
+TEST_F(drain, get_after_a_leap_makes_room)
+{
+	unsigned char bytes[PAGE];
+	struct writing writing;
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_EQ(CHUNK, put_at(self->writer, 0, CHUNK, 1));
+	ASSERT_TRUE(start_writing(&writing, self->writer, CHUNK, PAGE, PAGE));
+	ASSERT_EQ(CHUNK, lseek(self->reader, 0, SEEK_END));
+	wait_at_most(3);
+	EXPECT_EQ(0, get_buffer(self->reader, bytes, PAGE));
+	EXPECT_EQ(PAGE, right(bytes, PAGE, CHUNK, 1));
+	EXPECT_EQ(PAGE, written(&writing));
+	alarm(0);
+}
+
+TEST_F(drain, get_and_skip_of_more_than_the_limit_make_room_as_they_go)
+{
+	char *memory = fresh_memory(2 * CHUNK);
+	struct qemufile_skip skip = { .length = 2 * CHUNK };
+	struct writing writing;
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_TRUE(start_writing(&writing, self->writer, 0, 4 * CHUNK, PAGE));
+	wait_at_most(3);
+	EXPECT_EQ(0, get_buffer(self->reader, memory, 2 * CHUNK));
+	EXPECT_EQ(2 * CHUNK, right(memory, 2 * CHUNK, 0, 1));
+	EXPECT_EQ(2 * CHUNK, lseek(self->reader, 0, SEEK_CUR));
+	EXPECT_EQ(0, ioctl(self->reader, QEMUFILE_IOC_SKIP, &skip));
+	EXPECT_EQ(2 * CHUNK, (long long)skip.length);
+	EXPECT_EQ(4 * CHUNK, written(&writing));
+	alarm(0);
+}
+
+TEST_F(drain, peek_makes_room_before_the_position)
+{
+	unsigned char bytes[PAGE];
+	struct writing writing;
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_EQ(CHUNK, put_at(self->writer, 0, CHUNK, 1));
+	ASSERT_TRUE(start_writing(&writing, self->writer, CHUNK, PAGE, PAGE));
+	ASSERT_EQ(CHUNK, lseek(self->reader, 0, SEEK_END));
+	wait_at_most(3);
+	EXPECT_EQ(0, typed(self->reader, QEMUFILE_IOC_PEEK, QEMUFILE_BUFFER, bytes, PAGE, 0));
+	EXPECT_EQ(PAGE, right(bytes, PAGE, CHUNK, 1));
+	EXPECT_EQ(PAGE, written(&writing));
+	alarm(0);
+	EXPECT_EQ(CHUNK, drained_of(self->writer));
+}
+
+/* The writer cannot write there before the handle has moved on, which waits for it. */
+TEST_F(drain, what_the_limit_keeps_from_coming_is_enobufs)
+{
+	unsigned char bytes[8] = "";
+	struct qemufile_error error = { .error = 1 };
+
+	ASSERT_EQ(0, set_limit(self->writer, 4));
+	ASSERT_EQ(4, put_at(self->writer, 0, 4, 1));
+	wait_at_most(3);
+	EXPECT_EQ(ENOBUFS, ERRNO_OF(typed(self->reader, QEMUFILE_IOC_GET, QEMUFILE_BE64, NULL, 0, 0)));
+	EXPECT_EQ(ENOBUFS, ERRNO_OF(typed(self->reader, QEMUFILE_IOC_PEEK, QEMUFILE_BYTE, NULL, 0, 4)));
+	EXPECT_EQ(ENOBUFS, ERRNO_OF(typed(self->reader, QEMUFILE_IOC_PEEK, QEMUFILE_BUFFER, bytes, 8, 0)));
+	EXPECT_EQ(4, right(bytes, 4, 0, 1));
+	EXPECT_EQ(ENOBUFS, ERRNO_OF(pread(self->reader, bytes, 1, 4)));
+	/* Nothing is latched, and nothing was moved. */
+	ASSERT_EQ(0, ioctl(self->reader, QEMUFILE_IOC_GET_ERROR, &error));
+	EXPECT_EQ(0, error.error);
+	EXPECT_EQ(0, lseek(self->reader, 0, SEEK_CUR));
+	EXPECT_EQ(0, drained_of(self->writer));
+	EXPECT_EQ(0, typed(self->reader, QEMUFILE_IOC_GET, QEMUFILE_BE32, NULL, 0, 0));
+	EXPECT_EQ(4, drained_of(self->writer));
+	/* With room for it, it is waited for: here, until nobody can write. */
+	ASSERT_EQ(0, set_limit(self->writer, 8));
+	ASSERT_EQ(0, fcntl(self->reader, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(typed(self->reader, QEMUFILE_IOC_GET, QEMUFILE_BE64, NULL, 0, 0)));
+	alarm(0);
+}
+
+/* ---- memory, time ---- */
+
+static void *reserve(void *arg)
+{
+	int *fd = arg;
+
+	fallocate(*fd, FALLOC_FL_KEEP_SIZE, 0, 128 * MiB);
+	return NULL;
+}
+
+TEST_F(drain, what_is_reserved_behind_it_is_freed)
+{
+	int file = open_handle(self->writer, O_RDWR);
+	pthread_t thread;
+	char byte;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, 128 * MiB));
+	ASSERT_EQ(128 * MiB - 1, lseek(self->reader, -1, SEEK_END));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, reserve, &file));
+	for (int i = 0; i < 100000 && info_of(file).allocated < 4 * MiB; i++)
+		sched_yield();
+	EXPECT_EQ(1, read(self->reader, &byte, 1));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(128 * MiB, drained_of(file));
+	EXPECT_GE(PAGE, (long long)info_of(file).allocated);
+	close(file);
+}
+
+/* Microseconds that a read of one byte takes. */
+static double read_us(int writer, int reader, long long pos)
+{
+	struct timespec start, end;
+	char byte;
+
+	if (put_at(writer, pos, 500, 1) != 500 || lseek(reader, pos, SEEK_SET) != pos)
+		return -1;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (int i = 0; i < 500; i++) {
+		if (read(reader, &byte, 1) != 1)
+			return -1;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	return ((end.tv_sec - start.tv_sec) * 1e9 + (end.tv_nsec - start.tv_nsec)) / 1e3 / 500;
+}
+
+TEST_F(drain, readers_cost_one_another_nothing)
+{
+	enum { MANY = 3000 };
+	struct rlimit files = { .rlim_cur = MANY + 100, .rlim_max = MANY + 100 };
+	double few, many = 1e9;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	few = read_us(self->writer, self->reader, 0);
+	ASSERT_LT(0, few);
+	for (int i = 0; i < MANY; i++)
+		ASSERT_LE(0, open_handle(self->writer, O_RDONLY));
+	/* The best of some, as others may be busy. */
+	for (int i = 1; i < 4; i++) {
+		double now = read_us(self->writer, self->reader, i * 500);
+
+		ASSERT_LT(0, now);
+		many = now < many ? now : many;
+	}
+	TH_LOG("%.1f us a read with one reader, %.1f us with %d", few, many, MANY);
+	EXPECT_GT(3 * few, many);
+	close_range(self->reader + 1, ~0U, 0);
 }
 
 TEST_HARNESS_MAIN

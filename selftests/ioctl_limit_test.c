@@ -323,8 +323,13 @@ TEST_F(drain, nothing_is_drained_without_the_property)
 	EXPECT_EQ(MiB, take(reader, 0, MiB));
 	EXPECT_EQ(0, info_of(stream).drained);
 	EXPECT_EQ(MiB, (long long)info_of(stream).allocated);
-	/* It takes effect for what has been passed before. */
+	/*
+	 * It takes effect for what has been passed before. Of the last call, that shows
+	 * when the reader is there again: it might have been a pread.
+	 */
 	EXPECT_EQ(0, set_flags(stream, QEMUFILE_STREAM_DRAIN));
+	EXPECT_EQ(MiB - CHUNK, (long long)info_of(stream).drained);
+	EXPECT_EQ(0, polled(reader, POLLIN));
 	EXPECT_EQ(MiB, (long long)info_of(stream).drained);
 	EXPECT_EQ(0, info_of(stream).allocated);
 	close(reader);

@@ -491,7 +491,7 @@ TEST_F(uring, a_writer_waits_for_room)
 	struct qemufile_flags flags = { .set = QEMUFILE_STREAM_DRAIN };
 	struct qemufile_limit limit = { .limit = PAGE };
 	int reader = open_handle(self->fd, O_RDONLY);
-	char bytes[PAGE];
+	char bytes[PAGE], got[PAGE];
 
 	ASSERT_LE(0, reader);
 	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_FLAGS, &flags));
@@ -501,10 +501,79 @@ TEST_F(uring, a_writer_waits_for_room)
 	CALL(1, io_uring_prep_write, self->fd, bytes, PAGE, PAGE);
 	SUBMIT();
 	EXPECT_TRUE(nothing_is_done(&self->ring));
+	/* Not by what is read at an offset, be it the position. */
+	CALL(2, io_uring_prep_read, reader, got, PAGE, 0);
+	SUBMIT();
+	EXPECT_EQ(PAGE, result_of(&self->ring, 2));
+	EXPECT_EQ(PAGE, right(got, PAGE, 0, 1));
+	EXPECT_TRUE(nothing_is_done(&self->ring));
 	EXPECT_EQ(PAGE, right_at(reader, 0, PAGE, 1));
-	ASSERT_EQ(PAGE, lseek(reader, PAGE, SEEK_SET));
+	EXPECT_TRUE(nothing_is_done(&self->ring));
+	ASSERT_EQ(PAGE, read(reader, got, PAGE));
 	EXPECT_EQ(PAGE, result_of(&self->ring, 1));
 	EXPECT_EQ(PAGE, right_at(reader, PAGE, PAGE, 1));
+	close(reader);
+}
+
+TEST_F(uring, a_read_at_the_position_makes_room)
+{
+	struct qemufile_flags flags = { .set = QEMUFILE_STREAM_DRAIN };
+	struct qemufile_info info = {};
+	int reader = open_handle(self->fd, O_RDONLY);
+	char bytes[PAGE];
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_FLAGS, &flags));
+	ASSERT_EQ(2 * PAGE, put_at(self->fd, 0, 2 * PAGE, 1));
+	for (int i = 0; i < 2; i++) {
+		/* By the task itself, and by a worker. */
+		CALL(1, io_uring_prep_read, reader, bytes, PAGE, -1)->flags |= i ? IOSQE_ASYNC : 0;
+		SUBMIT();
+		EXPECT_EQ(PAGE, result_of(&self->ring, 1));
+		EXPECT_EQ(PAGE, right(bytes, PAGE, i * PAGE, 1));
+		for (int ms = 0; ms < 5000 && (long long)info.drained < (i + 1) * PAGE; ms++) {
+			ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_GET_INFO, &info));
+			sleep_ms(1);
+		}
+		EXPECT_EQ((i + 1) * PAGE, (long long)info.drained);
+	}
+	close(reader);
+}
+
+static void *put_pages(void *arg)
+{
+	int *fd = arg;
+
+	for (int page = 0; page < 16; page++)
+		put_at(*fd, page * PAGE, PAGE, 1);
+	return NULL;
+}
+
+/* A read of a regular file goes on for more, and the position moves when it is complete. */
+TEST_F(uring, reads_of_more_than_the_limit_make_room)
+{
+	struct qemufile_flags flags = { .set = QEMUFILE_STREAM_DRAIN };
+	struct qemufile_limit limit = { .limit = PAGE };
+	int reader = open_handle(self->fd, O_RDONLY);
+	char *memory = fresh_memory(4 * PAGE);
+	pthread_t thread;
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_FLAGS, &flags));
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_LIMIT, &limit));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, put_pages, &self->fd));
+	for (int done = 0, got, calls = 0; done < 16 * PAGE; done += got, calls++) {
+		size_t most = 16 * PAGE - done < 4 * PAGE ? 16 * PAGE - done : 4 * PAGE;
+
+		CALL(1, io_uring_prep_read, reader, memory, most, -1)->flags |=
+			calls % 2 ? IOSQE_ASYNC : 0;
+		SUBMIT();
+		got = result_of(&self->ring, 1);
+		ASSERT_LT(0, got);
+		ASSERT_EQ(got, right(memory, got, done, 1));
+		ASSERT_EQ(done + got, lseek(reader, 0, SEEK_CUR));
+	}
+	pthread_join(thread, NULL);
 	close(reader);
 }
 

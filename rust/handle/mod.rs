@@ -28,6 +28,7 @@ pub(crate) use self::{
 use crate::{
     stream::{
         Access,
+        Own,
         Seat,
         Stream, //
     },
@@ -120,20 +121,16 @@ impl Handle {
         dst: &mut IovIterDest<'_>,
     ) -> Result<usize> {
         let pos = u64::try_from(kiocb.ki_pos())?;
-        // A `pread` at this very place looks the same.
-        let there = kiocb.ki_pos() == kiocb.open_file().position();
-        if there {
-            // Before waiting: the writer may be waiting for just that.
-            self.stream().pass(&self.seat, pos, 0);
-        }
-        let progress = self.stream().copy_out(
+        let own = Own::of(kiocb.open_file(), pos, kiocb.is_queued());
+        let (progress, look) = self.stream().copy_out(
             &self.seat,
             pos,
+            own,
             &mut DestIter::new(dst),
             kiocb.is_nonblocking(),
         );
-        if there {
-            self.stream().pass(&self.seat, pos, progress.bytes as u64);
+        if look {
+            self.seat.look_on_return(kiocb.open_file());
         }
         let pos = kiocb.ki_pos_mut();
         *pos = pos.saturating_add(i64::try_from(progress.bytes)?);
@@ -149,6 +146,7 @@ impl Handle {
             Whence::Data => self.stream().next_data(from?)?.try_into()?,
             Whence::Hole => self.stream().next_hole(from?)?.try_into()?,
         };
+        self.stream().look(&self.seat, file);
         let pos = file.seek(offset, whence, self.stream().len().try_into()?)?;
         self.stream().moved(&self.seat, u64::try_from(pos)?);
         // What can be done without waiting depends on the position.
@@ -160,7 +158,7 @@ impl Handle {
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
         self.notifier.register(file, table);
         let pos = u64::try_from(file.position()).unwrap_or(u64::MAX);
-        self.stream().kept(&self.seat, pos);
+        self.stream().look(&self.seat, file);
         let append = file.flags() & O_APPEND != 0;
         let paced = !self.access().write || self.rate.poll(&self.notifier);
         self.stream()

@@ -3,17 +3,20 @@
 //! Calls that move whole pages, and those that only regular files have.
 
 use super::Handle;
-use crate::sys::{
-    file::FileExt,
-    file_operations::Allocate,
-    iov::SourceIter,
-    page::{
-        PageRef,
-        PAGE_SIZE, //
-    },
-    splice::{
-        Pipe,
-        SpliceTarget, //
+use crate::{
+    stream::Own,
+    sys::{
+        file::FileExt,
+        file_operations::Allocate,
+        iov::SourceIter,
+        page::{
+            PageRef,
+            PAGE_SIZE, //
+        },
+        splice::{
+            Pipe,
+            SpliceTarget, //
+        },
     },
 };
 use core::ops::Range;
@@ -39,9 +42,12 @@ impl Handle {
     ) -> Result<usize> {
         let nonblocking = nonblocking || file.flags() & O_NONBLOCK != 0;
         let from = u64::try_from(*pos)?;
-        let there = *pos == file.position();
+        let own = Own::of(file, from, false);
         let stream = self.stream();
-        let done = stream.lend(&self.seat, from, there, pipe, len, nonblocking)?;
+        let (done, look) = stream.lend(&self.seat, from, own, pipe, len, nonblocking)?;
+        if look {
+            self.seat.look_on_return(file);
+        }
         *pos = pos.saturating_add(i64::try_from(done)?);
         Ok(done)
     }

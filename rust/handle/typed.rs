@@ -14,6 +14,7 @@ use crate::{
         Ops,
         QemuFile, //
     },
+    stream::Own,
     sys::{
         file::PositionGuard,
         iov::{
@@ -49,6 +50,8 @@ pub(crate) struct StreamOps<'a> {
     file: &'a File,
     /// Where the last write has ended, which is not where it was to if it was an appending one.
     end: &'a Cell<Option<u64>>,
+    /// The handle's position, as far as the call has moved it.
+    own: &'a Cell<u64>,
 }
 
 impl StreamOps<'_> {
@@ -90,12 +93,16 @@ impl Ops for StreamOps<'_> {
 
     fn get_buffer(&mut self, buf: &mut [u8], pos: u64) -> Result<usize> {
         let (handle, nonblocking) = (self.handle, self.nonblocking());
-        handle.stream().peek(&handle.seat, pos, buf, nonblocking)
+        let own = Own::Stays(self.own.get());
+        handle
+            .stream()
+            .peek(&handle.seat, pos, own, buf, nonblocking)
     }
 
     fn skip_buffer(&mut self, size: u64, pos: u64) -> Result<u64> {
         let (handle, nonblocking) = (self.handle, self.nonblocking());
-        let there = handle.stream().available(&handle.seat, pos, nonblocking)?;
+        let stream = handle.stream();
+        let there = stream.available(&handle.seat, pos, Own::Follows, nonblocking)?;
         Ok(there.min(size))
     }
 }
@@ -106,6 +113,7 @@ pub(crate) struct Typed<'a> {
     handle: &'a Handle,
     file: &'a File,
     end: &'a Cell<Option<u64>>,
+    own: &'a Cell<u64>,
 }
 
 impl<'a> Deref for Typed<'a> {
@@ -135,6 +143,7 @@ impl Typed<'_> {
             handle: self.handle,
             file: self.file,
             end: self.end,
+            own: self.own,
         };
         let pos = self.position();
         let put = with_user_source(address, len, |src| {
@@ -151,23 +160,43 @@ impl Typed<'_> {
         (done, end)
     }
 
+    /// Moves the position by `size` bytes, which the caller has now.
+    pub(crate) fn update_position(&mut self, size: u64) {
+        self.qemu.update_position(size);
+        self.own.set(self.position());
+    }
+
+    /// Gets `len` bytes to user memory, and moves the position past them. Returns how many, and why
+    /// no more: `EIO` at the end, which is latched.
+    ///
+    /// The twin of `qemu_get_buffer`.
+    pub(crate) fn get_user(&mut self, address: u64, len: usize) -> (usize, Result) {
+        let (done, end) = self.copy_to_user(address, len, self.position(), Own::Follows);
+        self.update_position(done as u64);
+        (done, end)
+    }
+
     /// Gets `len` bytes to user memory, from `offset` after the position on, which stays. Returns
-    /// how many, and why no more: `EIO` at the end, which is latched.
+    /// as [`Self::get_user`] does.
     ///
     /// The twin of `qemu_peek_buffer`.
     pub(crate) fn peek_user(&mut self, address: u64, len: usize, offset: u64) -> (usize, Result) {
+        let own = self.position();
+        self.copy_to_user(address, len, own.saturating_add(offset), Own::Stays(own))
+    }
+
+    fn copy_to_user(&mut self, address: u64, len: usize, start: u64, own: Own) -> (usize, Result) {
         if let Err(err) = self.get_error() {
             return (0, Err(err));
         }
         let nonblocking = self.file.flags() & O_NONBLOCK != 0;
-        let start = self.position().saturating_add(offset);
         let (handle, mut done) = (self.handle, 0);
         let end = with_user_dest(address, len, |dst| {
             let mut dst = DestIter::new(dst);
             while dst.len() > 0 {
                 let here = start.saturating_add(done as u64);
                 let stream = handle.stream();
-                let progress = stream.copy_out(&handle.seat, here, &mut dst, nonblocking);
+                let (progress, _) = stream.copy_out(&handle.seat, here, own, &mut dst, nonblocking);
                 done += progress.bytes;
                 progress.end?;
                 if progress.bytes == 0 {
@@ -192,16 +221,18 @@ impl Handle {
     ) -> Result<R> {
         let mut position = PositionGuard::lock(file)?;
         let start = u64::try_from(position.get())?;
-        let end = Cell::new(None);
+        let (end, own) = (Cell::new(None), Cell::new(start));
         let mut typed = Typed {
             qemu: QemuFile::fopen_ops(StreamOps {
                 handle: self,
                 file,
                 end: &end,
+                own: &own,
             }),
             handle: self,
             file,
             end: &end,
+            own: &own,
         };
         typed.seek(start)?;
         if let Err(err) = self.error() {
@@ -210,7 +241,7 @@ impl Handle {
         let result = call(&mut typed);
         // Writes have latched what they lost. A call that was wrong latches nothing.
         if let Err(err) = typed.get_error() {
-            if ![EPERM, ENXIO].contains(&err) {
+            if ![EPERM, ENXIO, ENOBUFS].contains(&err) {
                 self.latch(err);
             }
         }
@@ -219,9 +250,8 @@ impl Handle {
         let appends = file.flags() & O_APPEND != 0;
         let reached = end.get().filter(|_| appends).unwrap_or(reached);
         position.set(i64::try_from(reached)?);
-        if self.access().read {
-            let stream = self.stream();
-            stream.pass(&self.seat, start, reached.saturating_sub(start));
+        if reached != start {
+            self.stream().pass(&self.seat, reached);
         }
         Ok(result)
     }

@@ -183,8 +183,7 @@ pub(super) fn get(handle: &Handle, file: &File, arg: &Argument) -> Result {
     for_each_record(handle, file, arg, |typed, place, record, offset| {
         no_offset(*offset)?;
         if record.type_ == QEMUFILE_BUFFER {
-            let (done, end) = typed.peek_user(record.value, length(&record)?, 0);
-            typed.update_position(done as u64);
+            let (done, end) = typed.get_user(record.value, length(&record)?);
             return told(place, record, done, end);
         }
         let width = peek_integer(typed, place, record, 0)?;

@@ -18,13 +18,7 @@ use crate::{
 use core::ops::Range;
 use kernel::{
     prelude::*,
-    sync::{
-        lock::{
-            mutex::MutexBackend,
-            Guard, //
-        },
-        Arc, //
-    },
+    sync::Arc, //
 };
 
 /// A run of bytes that are all data, or all a hole.
@@ -35,14 +29,6 @@ pub(crate) struct Extent {
 }
 
 impl Stream {
-    /// Frees what all readers have passed, and tells the writers that there is room.
-    pub(super) fn drain(&self, mut inner: Guard<'_, Inner, MutexBackend>) {
-        if inner.drain() {
-            drop(inner);
-            self.notify_writers();
-        }
-    }
-
     /// Makes another stream with the same bytes, which the two share until one is written to, for
     /// a handle with this access.
     ///
@@ -50,17 +36,18 @@ impl Stream {
     /// pages are the same. Takes O(1) time and memory: `ENOMEM` if there is none. `EPERM` if the
     /// handle may not share pages.
     pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
-        let (buffer, drained, limit, no_share) = {
+        let (buffer, draining, limit, no_share) = {
             let inner = self.inner.lock();
             inner.may_share(access)?;
+            let draining = inner.draining.of_clone();
             let no_share = inner.properties.no_share;
-            (inner.buffer.try_clone()?, inner.drained, inner.limit, no_share)
+            (inner.buffer.try_clone()?, draining, inner.limit, no_share)
         };
         let properties = Properties {
             no_share,
             ..Properties::default()
         };
-        Self::with(buffer, drained, limit, properties)
+        Self::with(buffer, draining, limit, properties)
     }
 
     /// The run of data, or of nothing, from `pos` on.
@@ -108,7 +95,9 @@ impl Stream {
             inner.properties.sealed |= add.sealed;
             inner.properties.drain |= add.drain;
             inner.properties.no_share |= add.no_share;
-            inner.drain();
+            if inner.drain() {
+                self.finish_drain(inner);
+            }
         }
         drop(writer);
         self.notify_all();
@@ -128,7 +117,7 @@ impl Writer<'_> {
             if inner.properties.sealed || (inner.properties.append_only && shrinks) {
                 return Err(EPERM);
             }
-            if len < inner.drained {
+            if len < inner.draining.position() {
                 return Err(ENXIO);
             }
             if !shrinks && inner.ceiling().is_some_and(|ceiling| len > ceiling) {
@@ -207,7 +196,7 @@ impl Writer<'_> {
             let mut inner = self.stream.inner.lock();
             // What readers have drained meanwhile needs no memory.
             let end = start + len;
-            let start = start.max(inner.drained.min(end));
+            let start = start.max(inner.draining.position().min(end));
             inner.buffer.reserve(start, end - start)
         });
         let removed = {
@@ -215,12 +204,13 @@ impl Writer<'_> {
             let removed = if reserved.is_err() {
                 // Nothing else has changed meanwhile but for what was drained.
                 let reserved = inner.buffer.take_back(range, before);
-                inner.drain_again();
+                inner.free_behind(0);
                 Some(reserved)
             } else {
                 if !keep_size && range.end > inner.buffer.len() {
                     drop(inner.buffer.set_len(range.end)?);
                 }
+                inner.free_behind(range.start);
                 None
             };
             inner.publish();
@@ -254,7 +244,7 @@ impl Inner {
         if self.properties.sealed {
             return Err(EPERM);
         }
-        if range.start < self.drained {
+        if range.start < self.draining.position() {
             return Err(ENXIO);
         }
         match self.ceiling() {

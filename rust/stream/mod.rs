@@ -15,6 +15,7 @@
 
 mod change;
 mod no_share;
+mod drain;
 mod pages;
 mod quota;
 mod read;
@@ -25,9 +26,11 @@ mod write;
 
 use self::{
     quota::Quota,
+    drain::Draining,
     wait::Waiters, //
 };
 pub(crate) use self::{
+    drain::Own,
     seat::{
         Access,
         Seat, //
@@ -157,41 +160,13 @@ struct Inner {
     properties: Properties,
     /// The most bytes that the stream may hold.
     limit: Option<u64>,
-    /// What lies before this position has been drained, in bytes.
-    drained: u64,
-    /// For each handle that only reads, by its seat, how far it has come.
-    passed: KVec<Option<Passed>>,
+    /// What is gone, and how far the readers have come.
+    draining: Draining,
     /// How many handles there are, of any kind.
     seats: usize,
     /// The regular file, from when it is first made until the last handle is gone. It has a
     /// reference to the stream, so whatever else keeps the stream must not keep this.
     inode: Option<InodeRef>,
-}
-
-/// How far a handle has come, in bytes from the start.
-#[derive(Clone, Copy)]
-struct Passed {
-    /// It has read all before this.
-    read: u64,
-    /// It was lent what is between `read` and this, and may give some of it back: `sendfile(2)`
-    /// does where its target is full. Where the handle is next says what it has kept.
-    lent: u64,
-}
-
-impl Passed {
-    fn at(pos: u64) -> Self {
-        Self {
-            read: pos,
-            lent: pos,
-        }
-    }
-
-    /// Notes that the handle goes on at `pos`, and so has kept what it was lent before.
-    fn keep(&mut self, pos: u64) {
-        if (self.read..=self.lent).contains(&pos) {
-            self.read = pos;
-        }
-    }
 }
 
 impl Inner {
@@ -208,12 +183,8 @@ impl Inner {
     /// The position that no write may pass, for the limit's sake.
     fn ceiling(&self) -> Option<u64> {
         let limit = self.limit?;
-        Some(self.drained.saturating_add(limit).max(self.buffer.len()))
-    }
-
-    /// Whether a write at the limit is to wait, as there are readers to make room.
-    fn can_drain(&self) -> bool {
-        self.properties.drain && !self.properties.sealed && self.passed.iter().any(Option::is_some)
+        let first = self.draining.position();
+        Some(first.saturating_add(limit).max(self.buffer.len()))
     }
 
     /// To be called after each change of the bytes or the length, before the lock is dropped: tells
@@ -242,51 +213,22 @@ impl Inner {
             inode.unmap(range, gone);
         }
     }
-
-    /// Frees what all readers have passed. Returns whether that was anything.
-    fn drain(&mut self) -> bool {
-        if !self.properties.drain || self.properties.sealed {
-            return false;
-        }
-        let Some(passed) = self.passed.iter().flatten().map(|it| it.read).min() else {
-            return false;
-        };
-        let passed = passed.min(self.buffer.len());
-        if passed <= self.drained {
-            return false;
-        }
-        // Whole pages go, and the rest of the last one the next time. Where a clone shares the
-        // nodes and there is no memory for copies of them, all of it waits for the next time.
-        let page = |pos: u64| pos - pos % PAGE_BYTES;
-        if self.buffer.punch(page(self.drained)..page(passed)).is_err() {
-            return false;
-        }
-        self.drained = passed;
-        self.settle();
-        self.publish();
-        true
-    }
-}
-
-impl Inner {
-    /// Frees what has been drained once more, after the bytes were put back as they were before.
-    fn drain_again(&mut self) {
-        let end = self.drained - self.drained % PAGE_BYTES;
-        // Should there be no memory for it, the pages stay until the stream goes.
-        let _ = self.buffer.punch(0..end);
-        self.settle();
-    }
 }
 
 impl Stream {
     /// Makes an empty stream that nobody has open.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        Self::with(SizedBuffer::new(), 0, None, Properties::default())
+        Self::with(
+            SizedBuffer::new(),
+            Draining::new(),
+            None,
+            Properties::default(),
+        )
     }
 
     fn with(
         buffer: SizedBuffer,
-        drained: u64,
+        draining: Draining,
         limit: Option<u64>,
         properties: Properties,
     ) -> Result<Arc<Self>> {
@@ -307,8 +249,7 @@ impl Stream {
                         had_writer: false,
                         properties,
                         limit,
-                        drained,
-                        passed: KVec::new(),
+                        draining,
                         seats: 0,
                         inode: None,
                     },
@@ -336,7 +277,7 @@ impl Stream {
 
     /// Where a handle that is new to the stream begins: at the first byte that is not drained.
     pub(crate) fn start(&self) -> u64 {
-        self.inner.lock().drained
+        self.inner.lock().draining.position()
     }
 
     /// The stream's figures.
@@ -346,7 +287,7 @@ impl Stream {
             len: inner.buffer.len(),
             allocated: inner.buffer.allocated(),
             chunks: inner.buffer.chunks(),
-            drained: inner.drained,
+            drained: inner.draining.position(),
             limit: inner.limit,
             readers: inner.readers,
             writers: inner.writers,
@@ -414,9 +355,7 @@ impl Stream {
             | Events::HUP.when(over && at_end);
         let target = if append { inner.buffer.len() } else { pos };
         // What keeps a write from being done at all is reported, not waited for.
-        let waits = inner.can_drain()
-            && !inner.properties.sealed
-            && inner.ceiling().is_some_and(|ceiling| target >= ceiling);
+        let waits = inner.can_drain() && inner.ceiling().is_some_and(|ceiling| target >= ceiling);
         reader.when(access.read) | Events::OUT.when(access.write && !waits)
     }
 }

@@ -52,7 +52,7 @@ impl Stream {
             };
             let here = pos.saturating_add(done as u64);
             let inner = self.inner.lock();
-            if here < inner.drained {
+            if here < inner.draining.position() {
                 break Err(ENXIO);
             }
             let left = inner.buffer.len().saturating_sub(here);

@@ -4,6 +4,7 @@
 
 use super::{
     Access,
+    Own,
     Seat,
     Stream,
     Writer,
@@ -32,65 +33,57 @@ impl Stream {
     /// Lends up to `len` bytes from `pos` on to `pipe`, while it has room, or copies them if the
     /// handle may not share pages. Returns how many.
     ///
-    /// `there` says that `pos` is the handle's own position.
-    ///
-    /// Waits as [`Stream::copy_out`] does, with the same errors, and `EPIPE` if nobody is left to
-    /// read from the pipe then.
+    /// Also returns whether to look at the handle's position when the call returns, and waits, as
+    /// [`Stream::copy_out`] does, with the same errors, and `EPIPE` if nobody is left to read from
+    /// the pipe then.
     pub(crate) fn lend(
         &self,
         seat: &Seat,
         pos: u64,
-        there: bool,
+        own: Own,
         pipe: &mut Pipe<'_>,
         len: usize,
         nonblocking: bool,
-    ) -> Result<usize> {
-        // Before waiting: the writer may be waiting for just that.
-        if there {
-            self.pass(seat, pos, 0);
-        } else {
-            self.kept(seat, pos);
-        }
+    ) -> Result<(usize, bool)> {
         let mut done = 0;
-        {
-            let inner = loop {
-                match self.wait_for_data(seat.access, pos, true) {
-                    // Whoever is to write what is waited for may have to read from the pipe first.
-                    Err(err) if err == EAGAIN && !nonblocking => {
-                        pipe.unlocked(|| self.wait_for_data(seat.access, pos, false).map(drop))?;
-                        pipe.wait_for_room()?;
-                    }
-                    Ok(Some(inner)) => break inner,
-                    other => return other.map(|_| 0),
+        let mut inner = loop {
+            match self.wait_for_data(seat, pos, own, true) {
+                // Whoever is to write what is waited for may have to read from the pipe first.
+                Err(err) if err == EAGAIN && !nonblocking => {
+                    pipe.unlocked(|| self.wait_for_data(seat, pos, own, false).map(drop))?;
+                    pipe.wait_for_room()?;
                 }
-            };
-            if inner.may_share(seat.access).is_err() {
-                drop(inner);
-                let given = self.give(pos, pipe, len)?;
-                self.lent(seat, pos, given as u64);
-                return Ok(given);
+                Ok(Some(inner)) => break inner,
+                Ok(None) => return Ok((0, false)),
+                Err(err) => return Err(err),
             }
-            while done < len && !pipe.is_full() {
-                let here = pos.saturating_add(done as u64);
-                let left = inner.buffer.len().saturating_sub(here);
-                let offset = (here % PAGE_BYTES) as usize;
-                let part = usize::try_from(left)
-                    .unwrap_or(usize::MAX)
-                    .min(len - done)
-                    .min(PAGE_SIZE - offset);
-                if part == 0 {
-                    break;
-                }
-                match inner.buffer.lend(here) {
-                    Ok(page) => pipe.lend(page, offset, part),
-                    Err(_) if done > 0 => break,
-                    Err(err) => return Err(err),
-                }
-                done += part;
-            }
+        };
+        if inner.may_share(seat.access).is_err() {
+            drop(inner);
+            done = self.give(pos, pipe, len)?;
+            inner = self.inner.lock();
         }
-        self.lent(seat, pos, done as u64);
-        Ok(done)
+        while done < len && !pipe.is_full() && inner.may_share(seat.access).is_ok() {
+            let here = pos.saturating_add(done as u64);
+            let left = inner.buffer.len().saturating_sub(here);
+            let offset = (here % PAGE_BYTES) as usize;
+            let part = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(len - done)
+                .min(PAGE_SIZE - offset);
+            if part == 0 {
+                break;
+            }
+            match inner.buffer.lend(here) {
+                Ok(page) => pipe.lend(page, offset, part),
+                Err(_) if done > 0 => break,
+                Err(err) => return Err(err),
+            }
+            done += part;
+        }
+        let end = pos.saturating_add(done as u64);
+        let look = done > 0 && inner.lend(seat, own.position(pos), pos, end);
+        Ok((done, look))
     }
 
     /// Maps the page of a fault: what is there now, for as long as it stays there.
@@ -102,7 +95,8 @@ impl Stream {
         // The lock keeps the page in its place until it is mapped; a change after that finds the
         // mapping, and takes it away.
         let mut inner = self.inner.lock();
-        if pos >= inner.buffer.len() || pos.saturating_add(PAGE_BYTES) <= inner.drained {
+        if pos >= inner.buffer.len() || pos.saturating_add(PAGE_BYTES) <= inner.draining.position()
+        {
             return Err(ENXIO);
         }
         // Without memory it is a `SIGBUS`: `VM_FAULT_OOM` would have the fault tried for ever.
@@ -119,17 +113,21 @@ impl Stream {
     pub(crate) fn snapshot(&self, access: Access) -> Result<(SizedBuffer, u64)> {
         let inner = self.inner.lock();
         inner.may_share(access)?;
-        Ok((inner.buffer.try_clone()?, inner.drained))
+        Ok((inner.buffer.try_clone()?, inner.draining.position()))
     }
 }
 
 impl Writer<'_> {
     /// Makes `page` the stream's content at `pos`.
     ///
-    /// `EINVAL` if `pos` is not at the start of a page; `ENOMEM`, `EFBIG`.
+    /// `EINVAL` if `pos` is not at the start of a page; `ENXIO` if it has been drained meanwhile;
+    /// `ENOMEM`, `EFBIG`.
     pub(crate) fn adopt(&self, pos: u64, page: PageRef) -> Result {
         {
             let mut inner = self.stream.inner.lock();
+            if pos < inner.draining.position() {
+                return Err(ENXIO);
+            }
             inner.buffer.replace_page(pos, page)?;
             inner.publish();
         }

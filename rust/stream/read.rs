@@ -3,9 +3,8 @@
 //! Taking bytes out of a stream.
 
 use super::{
-    Access,
     Inner,
-    Passed,
+    Own,
     Progress,
     Seat,
     Stream,
@@ -34,48 +33,70 @@ impl Stream {
         &self,
         seat: &Seat,
         pos: u64,
+        own: Own,
         buf: &mut [u8],
         nonblocking: bool,
     ) -> Result<usize> {
-        let inner = self.wait_for_data(seat.access, pos, nonblocking)?;
+        let inner = self.wait_for_data(seat, pos, own, nonblocking)?;
         Ok(inner.map_or(0, |inner| inner.buffer.read_at(pos, buf)))
     }
 
     /// How many bytes there are from `pos` on: 0 at the end.
     ///
     /// Waits as [`Stream::copy_out`] does, with the same errors.
-    pub(crate) fn available(&self, seat: &Seat, pos: u64, nonblocking: bool) -> Result<u64> {
-        let inner = self.wait_for_data(seat.access, pos, nonblocking)?;
+    pub(crate) fn available(
+        &self,
+        seat: &Seat,
+        pos: u64,
+        own: Own,
+        nonblocking: bool,
+    ) -> Result<u64> {
+        let inner = self.wait_for_data(seat, pos, own, nonblocking)?;
         Ok(inner.map_or(0, |inner| inner.buffer.len().saturating_sub(pos)))
     }
 
-    /// Copies bytes from `pos` on to `dst` until it is full or the stream ends.
+    /// Copies bytes from `pos` on to `dst` until it is full or the stream ends. Also returns whether
+    /// to look at the handle's position when the call returns ([`Seat::look_on_return`]).
     ///
     /// Waits for the first byte, unless `nonblocking`, while a handle other than the caller's may
     /// still write: `EAGAIN` then; `ERESTARTSYS` when a signal comes; `EFAULT` if no byte could be
-    /// copied; `ENXIO` if the byte at `pos` has been drained.
+    /// copied; `ENXIO` if the byte at `pos` has been drained; `ENOBUFS` if it cannot be written
+    /// before the handle has moved on.
     pub(crate) fn copy_out(
         &self,
         seat: &Seat,
         pos: u64,
+        own: Own,
         dst: &mut DestIter<'_, '_>,
         nonblocking: bool,
-    ) -> Progress {
-        let mut done = 0;
+    ) -> (Progress, bool) {
+        let (mut done, mut look) = (0, false);
         let end = loop {
             if dst.len() == 0 {
                 break Ok(());
             }
             let here = pos.saturating_add(done as u64);
-            // What was read before makes the end of the stream an end of the call.
-            let inner = match self.wait_for_data(seat.access, here, nonblocking || done > 0) {
-                Ok(Some(inner)) => inner,
-                Ok(None) => break Ok(()),
-                Err(err) if err == EAGAIN && done > 0 => break Ok(()),
-                Err(err) => break Err(err),
+            let mut inner = match done {
+                0 => match self.wait_for_data(seat, pos, own, nonblocking) {
+                    Ok(Some(inner)) => inner,
+                    Ok(None) => break Ok(()),
+                    Err(err) => break Err(err),
+                },
+                _ => self.inner.lock(),
             };
+            if here < inner.draining.position() {
+                break Err(ENXIO);
+            }
+            // What was read before makes the end of the stream an end of the call.
+            if here >= inner.buffer.len() {
+                break Ok(());
+            }
             let copied = inner.buffer.read_to(here, dst.limit(SLICE));
-            let faulted = dst.remaining() > 0 && here + copied as u64 != inner.buffer.len();
+            let next = here.saturating_add(copied as u64);
+            let faulted = dst.remaining() > 0 && next != inner.buffer.len();
+            if copied > 0 && !matches!(own, Own::Follows | Own::Stays(_)) {
+                look |= inner.lend(seat, own.position(pos), pos, next);
+            }
             drop(inner);
             done += copied;
             if faulted && dst.fault_in(SLICE) == 0 {
@@ -85,32 +106,58 @@ impl Stream {
                 break Err(EINTR);
             }
         };
-        Progress { bytes: done, end }
+        (Progress { bytes: done, end }, look)
     }
 
-    /// Waits until there is a byte at `pos`, or there will be none: `None`.
+    /// Waits until there is a byte at `pos`, or there will be none: `None`. `own` says where the
+    /// handle's own position is; what that tells of the bytes before is noted (see [`super::drain`]).
     ///
     /// `EAGAIN` if that would wait and is not to; `ERESTARTSYS` when a signal comes; `ENXIO` if
-    /// the byte has been drained.
+    /// the byte has been drained; `ENOBUFS` if the byte cannot be written, for the limit's sake,
+    /// before the handle itself has moved on.
     pub(super) fn wait_for_data(
         &self,
-        access: Access,
+        seat: &Seat,
         pos: u64,
+        own: Own,
         nonblocking: bool,
     ) -> Result<Option<Guard<'_, Inner, MutexBackend>>> {
         let mut inner = self.inner.lock();
+        if inner.look(seat, own.position(pos)) {
+            self.finish_drain(inner);
+            inner = self.inner.lock();
+        }
+        let mut passed = own.passed_by_waiting(pos);
         let mut interrupted = false;
         loop {
-            if pos < inner.drained {
+            if pos < inner.draining.position() {
                 return Err(ENXIO);
             }
             if pos < inner.buffer.len() {
                 return Ok(Some(inner));
             }
-            if !inner.others_may_write(access) {
+            if !inner.others_may_write(seat.access) {
                 return Ok(None);
             }
-            if nonblocking {
+            // The writer may be waiting for just that.
+            if passed.take().is_some_and(|to| inner.pass(seat, to)) {
+                self.finish_drain(inner);
+                inner = self.inner.lock();
+                continue;
+            }
+            if inner.is_out_of_reach(seat, own.position(pos), pos) {
+                if let Own::Queued(own) = own {
+                    if let Some(drained) = inner.pass_lent(seat, own, pos) {
+                        if drained {
+                            self.finish_drain(inner);
+                            inner = self.inner.lock();
+                        }
+                        continue;
+                    }
+                }
+                return Err(ENOBUFS);
+            }
+            if nonblocking || inner.goes_on(seat, pos) {
                 return Err(EAGAIN);
             }
             if interrupted {
@@ -118,49 +165,6 @@ impl Stream {
             }
             interrupted = self.more.wait(&mut inner);
         }
-    }
-
-    /// Changes the entry of a handle that only reads, and drains what can be drained.
-    fn note(&self, seat: &Seat, note: impl FnOnce(&mut Passed)) {
-        let Some(index) = seat.index else {
-            return;
-        };
-        let mut inner = self.inner.lock();
-        if let Some(Some(passed)) = inner.passed.get_mut(index) {
-            note(passed);
-        }
-        self.drain(inner);
-    }
-
-    /// Notes that a handle goes on at `pos`, and so has kept what it was lent before.
-    pub(crate) fn kept(&self, seat: &Seat, pos: u64) {
-        self.note(seat, |passed| passed.keep(pos));
-    }
-
-    /// Notes that a handle at `pos` has read, or passed over, `bytes` from there on.
-    pub(crate) fn pass(&self, seat: &Seat, pos: u64, bytes: u64) {
-        self.note(seat, |passed| {
-            *passed = Passed::at(pos.saturating_add(bytes))
-        });
-    }
-
-    /// Notes that a handle was lent `bytes` from `pos` on.
-    pub(super) fn lent(&self, seat: &Seat, pos: u64, bytes: u64) {
-        self.note(seat, |passed| {
-            if passed.read == pos {
-                passed.lent = pos.saturating_add(bytes);
-            }
-        });
-    }
-
-    /// Notes that a handle was moved to `pos`. What it is moved past counts when it reads there,
-    /// as it may only want to know where the end is.
-    pub(crate) fn moved(&self, seat: &Seat, pos: u64) {
-        self.note(seat, |passed| {
-            if pos < passed.read {
-                *passed = Passed::at(pos);
-            }
-        });
     }
 
     /// The first position from `pos` on that holds data: `SEEK_DATA`.

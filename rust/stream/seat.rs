@@ -3,7 +3,10 @@
 //! Who has a stream open, and for what.
 
 use super::{
-    Passed,
+    drain::{
+        Mark,
+        NewReader, //
+    },
     Stream, //
 };
 use crate::sys::inode::InodeRef;
@@ -35,7 +38,8 @@ impl Access {
 pub(crate) struct Seat {
     stream: Arc<Stream>,
     pub(super) access: Access,
-    pub(super) index: Option<usize>,
+    /// The entry of a reader of a drained stream.
+    mark: Option<Arc<Mark>>,
 }
 
 impl Stream {
@@ -46,20 +50,9 @@ impl Stream {
     ///
     /// `ENOMEM` if there is no memory for the entry.
     pub(crate) fn attach(self: Arc<Self>, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
+        let new = access.drains().then(NewReader::new).transpose()?;
         let mut inner = self.inner.lock();
-        let index = if access.drains() {
-            let start = inner.drained;
-            let passed = &mut inner.passed;
-            let free = passed.iter().position(Option::is_none);
-            let index = free.unwrap_or(passed.len());
-            match passed.get_mut(index) {
-                Some(entry) => *entry = Some(Passed::at(start)),
-                None => passed.push(Some(Passed::at(start)), GFP_KERNEL_ACCOUNT)?,
-            }
-            Some(index)
-        } else {
-            None
-        };
+        let mark = new.map(|new| inner.draining.enter(new));
         inner.readers += usize::from(access.read);
         inner.writers += usize::from(access.write);
         inner.had_writer |= access.write;
@@ -74,7 +67,7 @@ impl Stream {
         Ok(Seat {
             stream: self,
             access,
-            index,
+            mark,
         })
     }
 }
@@ -89,6 +82,11 @@ impl Seat {
     pub(crate) fn access(&self) -> Access {
         self.access
     }
+
+    /// What a handle that only reads knows of its entry among the readers.
+    pub(super) fn mark(&self) -> Option<&Arc<Mark>> {
+        self.mark.as_ref()
+    }
 }
 
 impl Drop for Seat {
@@ -100,19 +98,22 @@ impl Drop for Seat {
         inner.writers -= usize::from(self.access.write);
         // It was the last that may write, or the last but for one that reads as well.
         let ends = self.access.write && inner.writers <= 1;
-        let mut makes_room = false;
-        let entry = self.index.and_then(|index| inner.passed.get_mut(index));
-        if let Some(entry) = entry {
-            *entry = None;
+        let (mut drained, mut makes_room) = (false, false);
+        if let Some(mark) = &self.mark {
+            inner.draining.leave(mark);
+            drained = inner.drain();
             // With the last reader gone, a write that has waited for room fails.
-            makes_room = inner.drain() || (inner.properties.drain && !inner.can_drain());
+            makes_room = inner.properties.drain && !inner.can_drain();
         }
         inner.seats -= 1;
         let inode = match inner.seats {
             0 => inner.inode.take(),
             _ => None,
         };
-        drop(inner);
+        match drained {
+            true => stream.finish_drain(inner),
+            false => drop(inner),
+        }
         // May free the inode, which has a reference to the stream, as this seat has.
         drop(inode);
         // Most handles go without anybody's notice. What nobody waited for is no edge.

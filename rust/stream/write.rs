@@ -49,10 +49,7 @@ impl Stream {
         let mut inner = self.inner.lock();
         let end = pos.saturating_add(bytes);
         let mut interrupted = false;
-        while inner.can_drain()
-            && !inner.properties.sealed
-            && inner.ceiling().is_some_and(|ceiling| end > ceiling)
-        {
+        while inner.can_drain() && inner.ceiling().is_some_and(|ceiling| end > ceiling) {
             if interrupted {
                 return Err(ERESTARTSYS);
             }
@@ -126,12 +123,14 @@ impl Writer<'_> {
 
     /// As [`Writer::allowance`], but for the user.
     pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
-        let inner = self.stream.inner.lock();
+        let mut inner = self.stream.inner.lock();
+        // Should there have been no memory for it before.
+        inner.free_drained();
         let before_end = pos < inner.buffer.len();
         if inner.properties.sealed || (inner.properties.append_only && before_end) {
             return Err(EPERM);
         }
-        if pos < inner.drained {
+        if pos < inner.draining.position() {
             return Err(ENXIO);
         }
         let room = inner
@@ -153,7 +152,7 @@ impl Writer<'_> {
         copy_in(src, limit, |done, src| {
             let here = pos.saturating_add(done as u64);
             let mut inner = self.stream.inner.lock();
-            if here < inner.drained {
+            if here < inner.draining.position() {
                 return (0, Err(ENXIO));
             }
             let (copied, end) = inner.buffer.write_from(here, src);
@@ -197,7 +196,7 @@ impl Writer<'_> {
         grow: bool,
     ) -> Result {
         let mut inner = self.stream.inner.lock();
-        if range.start < inner.drained {
+        if range.start < inner.draining.position() {
             return Err(ENXIO);
         }
         inner.buffer.take_range(range, built, grow)?;

@@ -185,6 +185,9 @@ pub(crate) trait KiocbExt {
 
     /// `IO_UNIT`: `RWF_ATOMIC`, all or nothing.
     fn is_atomic(&self) -> bool;
+
+    /// Whether it is a request of io_uring or aio, and not a call: `!is_sync_kiocb()`.
+    fn is_queued(&self) -> bool;
 }
 
 fn has_flag<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>, flag: i32) -> bool {
@@ -213,5 +216,10 @@ impl<T: ForeignOwnable> KiocbExt for Kiocb<'_, T> {
 
     fn is_atomic(&self) -> bool {
         has_flag(self, helpers::QEMUFILE_IOCB_ATOMIC)
+    }
+
+    fn is_queued(&self) -> bool {
+        // SAFETY: The kiocb is valid and this field does not change during the call.
+        unsafe { (*self.as_raw()).ki_complete.is_some() }
     }
 }

@@ -17,6 +17,8 @@
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
 #include <linux/poll.h>
+#include <linux/pseudo_fs.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/splice.h>
@@ -293,6 +295,13 @@ void qemufile_lock_users(void)
 void qemufile_unlock_users(void)
 {
 	mutex_unlock(&users_lock);
+}
+
+/* include/linux/rcupdate.h: where tasks are not preempted in the kernel, any RCU will do. */
+
+void qemufile_synchronize_rcu_tasks(void)
+{
+	synchronize_rcu_tasks();
 }
 
 /* include/linux/fs.h */

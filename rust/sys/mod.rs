@@ -22,4 +22,5 @@ pub(crate) mod pseudo_fs;
 pub(crate) mod sched;
 pub(crate) mod shared;
 pub(crate) mod splice;
+pub(crate) mod task_work;
 pub(crate) mod user;

@@ -4,7 +4,11 @@
 //!
 //! C header: [`include/linux/sched.h`](srctree/include/linux/sched.h)
 
-use super::bindings;
+use super::bindings as helpers;
+use kernel::{
+    bindings,
+    current, //
+};
 
 /// Lets others run if they have been waiting for the processor: for loops that can be long.
 ///
@@ -12,11 +16,19 @@ use super::bindings;
 pub(crate) fn cond_resched() {
     // SAFETY: `cond_resched` may be called from any context that may sleep, which is the case for
     // all code of this module: it runs in system calls, holding sleeping locks at most.
-    unsafe { bindings::qemufile_cond_resched() };
+    unsafe { helpers::qemufile_cond_resched() };
 }
 
 /// Whether the current task is being killed, so that it is no use to go on.
 pub(crate) fn fatal_signal_pending() -> bool {
     // SAFETY: Reads flags of the current task.
-    unsafe { bindings::qemufile_fatal_signal_pending() }
+    unsafe { helpers::qemufile_fatal_signal_pending() }
+}
+
+/// Whether the current task is in a system call that it made itself, and not a thread that makes
+/// calls for others: a kernel thread, or a worker of io_uring.
+pub(crate) fn is_user_task() -> bool {
+    // SAFETY: The task is valid, and these flags of the current task do not change.
+    let flags = unsafe { (*current!().as_ptr()).flags };
+    flags & (bindings::PF_KTHREAD | bindings::PF_USER_WORKER | bindings::PF_IO_WORKER) == 0
 }

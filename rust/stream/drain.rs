@@ -1,0 +1,603 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Draining: freeing what every reader of a stream has passed.
+//!
+//! # Rules
+//!
+//! 1. A stream is drained while it has the property DRAIN and is not sealed.
+//! 2. Handles that cannot write are its readers. A reader's entry says which position it has
+//!    passed. The least of these, and of the length, is [`Draining::position`]: bytes before it are
+//!    gone for everybody, for good.
+//! 3. GET and SKIP move the position themselves, so what they hand over is passed.
+//! 4. What `read` or `splice` gives at the handle's own position is *lent*, as the driver cannot
+//!    tell `read` from `pread`, nor what `sendfile` gives back. It is passed up to where the
+//!    position is found later, if that is within what was lent. Looked at are the position at the
+//!    return to user space of the same call ([`Seat::look_on_return`]) and that at the next call.
+//! 5. Waiting for data at the handle's own position passes what lies before: the writer may wait for
+//!    just that.
+//! 6. A request of io_uring for a regular file is made in parts, with the position moved at the end.
+//!    Where its next part lies beyond what the limit lets anybody write, what it was lent is passed.
+//!    A `pread` there is `ENOBUFS`.
+//! 7. `lseek` passes nothing: what was lent before it is settled before the position moves.
+//!
+//! # Books and memory
+//!
+//! [`Draining::position`] moves at once. The pages are freed after that, in slices; where nodes are
+//! shared with a clone that takes memory, and if there is none, the next drain or write tries
+//! again. So the position never depends on whether memory was there.
+//!
+//! All of it is guarded by [`Stream::inner`](super::Stream).
+
+use super::{
+    Inner,
+    Seat,
+    Stream,
+    PAGE_BYTES, //
+};
+use crate::{
+    sized_buffer::SizedBuffer,
+    sys::{
+        file::FileExt,
+        poll::Events,
+        sched::is_user_task,
+        task_work, //
+    },
+};
+use kernel::{
+    current,
+    fs::File,
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        Arc, //
+    },
+};
+
+/// The most bytes that are freed before the lock is offered to others.
+const FREE_SLICE: u64 = 16 << 20;
+
+/// The most calls on one handle that are looked at when they return. The others are looked at when
+/// the handle is used again.
+const MAX_LOOKS: i32 = 16;
+
+/// The number of the next reader.
+static NEXT_READER: Atomic<i64> = Atomic::new(0);
+
+/// Where the handle's own position is while a call reads.
+#[derive(Clone, Copy)]
+pub(crate) enum Own {
+    /// Where the call reads, and it follows: GET and SKIP.
+    Follows,
+    /// Where the call reads, and the VFS may move it or not: `read` and `pread`.
+    MayFollow,
+    /// Here until the call ends: PEEK.
+    Stays(u64),
+    /// Here, not where the call reads: `pread`.
+    Elsewhere(u64),
+    /// Here, not where the call reads, which may be the second part of a request of io_uring.
+    Queued(u64),
+}
+
+impl Own {
+    /// How a call at `pos` relates to a position that the VFS keeps; `queued` for io_uring and aio.
+    pub(crate) fn of(file: &File, pos: u64, queued: bool) -> Self {
+        match file_position(file) {
+            own if own == pos => Self::MayFollow,
+            own if queued => Self::Queued(own),
+            own => Self::Elsewhere(own),
+        }
+    }
+
+    /// The handle's position, when the call reads at `pos`.
+    pub(super) fn position(self, pos: u64) -> u64 {
+        match self {
+            Self::Follows | Self::MayFollow => pos,
+            Self::Stays(own) | Self::Elsewhere(own) | Self::Queued(own) => own,
+        }
+    }
+
+    /// What has been passed when the call has to wait at `pos`.
+    pub(super) fn passed_by_waiting(self, pos: u64) -> Option<u64> {
+        match self {
+            Self::Follows | Self::MayFollow => Some(pos),
+            Self::Stays(own) => Some(own),
+            Self::Elsewhere(_) | Self::Queued(_) => None,
+        }
+    }
+}
+
+fn file_position(file: &File) -> u64 {
+    u64::try_from(file.position()).unwrap_or(u64::MAX)
+}
+
+/// A reader's place in [`Draining::readers`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// All before this position has been passed.
+    passed: u64,
+    reader: u64,
+}
+
+/// What a reader was given when its position was `from`: bytes up to `to`.
+#[derive(Clone, Copy)]
+struct Lent {
+    from: u64,
+    to: u64,
+}
+
+impl Lent {
+    fn nothing(own: u64) -> Self {
+        Self { from: own, to: own }
+    }
+}
+
+/// What a reader knows of its entry.
+pub(crate) struct Mark {
+    reader: u64,
+    /// [`Place::passed`]; changes under the lock.
+    passed: Atomic<u64>,
+    /// The task whose call is looked at when it returns, or 0.
+    caller: Atomic<i32>,
+    /// Calls that are looked at when they return.
+    looks: Atomic<i32>,
+}
+
+impl Mark {
+    fn place(&self) -> Place {
+        Place {
+            passed: self.passed.load(Relaxed),
+            reader: self.reader,
+        }
+    }
+}
+
+/// A new reader, with all the memory that it will ever need.
+pub(super) struct NewReader {
+    mark: Arc<Mark>,
+    node: RBTreeNodeReservation<Place, Lent>,
+}
+
+impl NewReader {
+    /// `ENOMEM` if there is no memory for the entry.
+    pub(super) fn new() -> Result<Self> {
+        let mark = Mark {
+            reader: NEXT_READER.fetch_add(1, Relaxed) as u64,
+            passed: Atomic::new(0),
+            caller: Atomic::new(0),
+            looks: Atomic::new(0),
+        };
+        Ok(Self {
+            mark: Arc::new(mark, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?,
+            node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?,
+        })
+    }
+}
+
+/// What has been drained, and where the readers are.
+pub(super) struct Draining {
+    position: u64,
+    /// Pages before this position have been freed. At most `position`.
+    freed: u64,
+    /// The readers, the slowest first. An update reuses the node, so it needs no memory.
+    readers: RBTree<Place, Lent>,
+}
+
+impl Draining {
+    /// Nothing is drained, and nobody reads.
+    pub(super) fn new() -> Self {
+        Self {
+            position: 0,
+            freed: 0,
+            readers: RBTree::new(),
+        }
+    }
+
+    /// The books of a clone: the same bytes are gone, and nobody reads.
+    pub(super) fn of_clone(&self) -> Self {
+        Self {
+            position: self.position,
+            freed: self.freed,
+            readers: RBTree::new(),
+        }
+    }
+
+    /// The position before which bytes are gone for every reader and writer.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether there are readers.
+    pub(super) fn has_readers(&self) -> bool {
+        !self.readers.is_empty()
+    }
+
+    /// Enters a reader. It has passed what is drained.
+    pub(super) fn enter(&mut self, new: NewReader) -> Arc<Mark> {
+        let NewReader { mark, node } = new;
+        mark.passed.store(self.position, Relaxed);
+        let lent = Lent::nothing(self.position);
+        // The number is new, so there is no such entry yet.
+        let _ = self.readers.insert(node.into_node(mark.place(), lent));
+        mark
+    }
+
+    /// Takes out a reader that goes.
+    pub(super) fn leave(&mut self, mark: &Mark) {
+        let _ = self.readers.remove(&mark.place());
+    }
+
+    /// What all readers have passed; none without readers.
+    fn passed(&self) -> Option<u64> {
+        let slowest = self.readers.cursor_front()?;
+        Some(slowest.current().0.passed)
+    }
+
+    fn lent(&mut self, mark: &Mark) -> Option<&mut Lent> {
+        self.readers.get_mut(&mark.place())
+    }
+
+    /// A reader whose position is `to` has passed what lies before.
+    fn pass(&mut self, mark: &Mark, to: u64) {
+        self.update(mark, to, Lent::nothing(to));
+    }
+
+    fn update(&mut self, mark: &Mark, passed: u64, lent: Lent) {
+        let Some(node) = self.readers.remove_node(&mark.place()) else {
+            return;
+        };
+        mark.passed.store(passed, Relaxed);
+        let node = node.into_reservation().into_node(mark.place(), lent);
+        let _ = self.readers.insert(node);
+    }
+
+    /// A request that was lent all up to `to` goes on there. Returns whether there is one.
+    fn pass_lent(&mut self, mark: &Mark, own: u64, to: u64) -> bool {
+        match self.lent(mark) {
+            Some(&mut lent)
+                if lent.from == own && lent.to == to && mark.passed.load(Relaxed) < to =>
+            {
+                self.update(mark, to, lent);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A reader's position is `own`: if that is within what was lent, it has kept the bytes before.
+    fn look(&mut self, mark: &Mark, own: u64) {
+        if let Some(&mut Lent { from, to }) = self.lent(mark) {
+            if from < own && own <= to {
+                self.pass(mark, own);
+            }
+        }
+    }
+
+    /// A reader whose position is `own` was lent what is between `pos` and `end`. Returns whether
+    /// the position may tell later that it has passed it.
+    fn lend(&mut self, mark: &Mark, own: u64, pos: u64, end: u64) -> bool {
+        let Some(lent) = self.lent(mark) else {
+            return false;
+        };
+        // `sendfile` goes on where the bytes before ended, and moves the position when it is done.
+        if lent.from == own && (own..=lent.to).contains(&pos) {
+            lent.to = lent.to.max(end);
+        } else if own == pos {
+            *lent = Lent { from: own, to: end };
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// A reader was moved to `pos` by `lseek`.
+    fn moved(&mut self, mark: &Mark, pos: u64) {
+        if pos < mark.passed.load(Relaxed) {
+            self.pass(mark, pos);
+        } else if let Some(lent) = self.lent(mark) {
+            *lent = Lent::nothing(pos);
+        }
+    }
+
+    /// Whether `pos` is where this very call has ended one lap, as only `sendfile` and its kin ask:
+    /// they return what they have, rather than wait with it.
+    fn goes_on(&mut self, mark: &Mark, pos: u64) -> bool {
+        mark.caller.load(Relaxed) == current!().pid()
+            && self
+                .lent(mark)
+                .is_some_and(|lent| lent.from < pos && lent.to == pos)
+    }
+
+    /// Frees memory for bytes that are gone, up to a slice of it. Returns whether there is more.
+    ///
+    /// Cheap if there is nothing to free. If there is no memory for it (see above), that is left to
+    /// the next time.
+    fn free(&mut self, buffer: &mut SizedBuffer) -> bool {
+        let end = first_of_page(self.position);
+        if self.freed >= end {
+            return false;
+        }
+        let start = buffer.next_data(self.freed).map_or(end, first_of_page);
+        let stop = start.saturating_add(FREE_SLICE).min(end);
+        if start < stop && buffer.punch(start..stop).is_err() {
+            return false;
+        }
+        self.freed = stop;
+        stop < end
+    }
+
+    /// Frees what has come to be behind [`Self::position`], from `start` on.
+    fn free_behind(&mut self, buffer: &mut SizedBuffer, start: u64) {
+        self.freed = self.freed.min(first_of_page(start));
+        while self.free(buffer) {}
+    }
+}
+
+fn first_of_page(pos: u64) -> u64 {
+    pos - pos % PAGE_BYTES
+}
+
+impl Inner {
+    /// Whether what readers pass is freed.
+    pub(super) fn is_drained(&self) -> bool {
+        self.properties.drain && !self.properties.sealed
+    }
+
+    /// Whether a write at the limit is to wait, as there are readers to make room.
+    pub(super) fn can_drain(&self) -> bool {
+        self.is_drained() && self.draining.has_readers()
+    }
+
+    /// Moves the books to what all readers have passed, and frees a first slice of it. Returns
+    /// whether they moved: [`Stream::finish_drain`] is to be called then.
+    pub(super) fn drain(&mut self) -> bool {
+        if !self.is_drained() {
+            return false;
+        }
+        let Some(passed) = self.draining.passed() else {
+            return false;
+        };
+        let (before, passed) = (self.draining.position, passed.min(self.buffer.len()));
+        if passed <= before {
+            // There may have been no memory for it before.
+            self.free_drained();
+            return false;
+        }
+        self.draining.position = passed;
+        self.unmap(first_of_page(before)..first_of_page(passed), false);
+        self.free_drained();
+        true
+    }
+
+    /// Frees a slice of what was drained, if there is some left. Returns whether there is more.
+    pub(super) fn free_drained(&mut self) -> bool {
+        let more = self.draining.free(&mut self.buffer);
+        self.freed();
+        more
+    }
+
+    /// Frees what a change has put behind what is drained, from `start` on. To be called after the
+    /// change, before the lock is dropped, where draining may have gone on since it began.
+    pub(super) fn free_behind(&mut self, start: u64) {
+        self.draining.free_behind(&mut self.buffer, start);
+        self.freed();
+    }
+
+    /// Memory may have been freed: no mapping is to show it, and nobody pays for it.
+    fn freed(&mut self) {
+        let stale = self.buffer.take_stale();
+        self.unmap(stale, false);
+        self.settle();
+    }
+
+    /// As [`Draining::look`], and drains. Returns what [`Inner::drain`] does, as the others do.
+    pub(super) fn look(&mut self, seat: &Seat, own: u64) -> bool {
+        let Some(mark) = seat.mark() else {
+            return false;
+        };
+        self.draining.look(mark, own);
+        self.drain()
+    }
+
+    /// As [`Draining::pass`], and drains.
+    pub(super) fn pass(&mut self, seat: &Seat, to: u64) -> bool {
+        let Some(mark) = seat.mark() else {
+            return false;
+        };
+        self.draining.pass(mark, to);
+        self.drain()
+    }
+
+    /// As [`Draining::pass_lent`], and drains: `None` if there is no such request.
+    pub(super) fn pass_lent(&mut self, seat: &Seat, own: u64, to: u64) -> Option<bool> {
+        let lent = self.draining.pass_lent(seat.mark()?, own, to);
+        lent.then(|| self.drain())
+    }
+
+    /// As [`Draining::lend`]. Returns whether to look at the position when the call returns.
+    pub(super) fn lend(&mut self, seat: &Seat, own: u64, pos: u64, end: u64) -> bool {
+        let Some(mark) = seat.mark() else {
+            return false;
+        };
+        self.draining.lend(mark, own, pos, end) && self.is_drained()
+    }
+
+    /// As [`Draining::goes_on`].
+    pub(super) fn goes_on(&mut self, seat: &Seat, pos: u64) -> bool {
+        let mark = seat.mark();
+        mark.is_some_and(|mark| self.draining.goes_on(mark, pos))
+    }
+
+    /// Whether the byte at `pos` cannot be written before a reader at `own` has moved on.
+    pub(super) fn is_out_of_reach(&self, seat: &Seat, own: u64, pos: u64) -> bool {
+        let (Some(mark), Some(limit)) = (seat.mark(), self.limit) else {
+            return false;
+        };
+        let passed = own.max(mark.passed.load(Relaxed));
+        let first = passed.max(self.draining.position);
+        self.is_drained() && pos >= first.saturating_add(limit)
+    }
+}
+
+impl Stream {
+    /// Frees the rest of what was drained, and tells the writers that there is room.
+    pub(super) fn finish_drain<'a>(&'a self, mut inner: Guard<'a, Inner, MutexBackend>) {
+        loop {
+            let more = inner.free_drained();
+            drop(inner);
+            if !more {
+                break;
+            }
+            inner = self.inner.lock();
+        }
+        self.notify_writers();
+    }
+
+    /// Looks where the handle's position is, and notes what it has kept of what it was lent.
+    pub(crate) fn look(&self, seat: &Seat, file: &File) {
+        let mut inner = self.inner.lock();
+        if inner.look(seat, file_position(file)) {
+            self.finish_drain(inner);
+        }
+    }
+
+    /// Notes that a handle has passed what lies before `pos`, its position.
+    pub(crate) fn pass(&self, seat: &Seat, pos: u64) {
+        let mut inner = self.inner.lock();
+        if inner.pass(seat, pos) {
+            self.finish_drain(inner);
+        }
+    }
+
+    /// Notes that `lseek` has moved a handle to `pos`. What it is moved past counts when it reads
+    /// there, as it may only want to know where the end is.
+    pub(crate) fn moved(&self, seat: &Seat, pos: u64) {
+        if let Some(mark) = seat.mark() {
+            self.inner.lock().draining.moved(mark, pos);
+        }
+        // What can be done without waiting depends on the position.
+        self.wake(Events::IN | Events::OUT);
+    }
+}
+
+impl Seat {
+    /// Looks at the position of `file`, the handle's, when the call that is being made returns to
+    /// user space.
+    ///
+    /// A kernel thread never does, and there may be no memory: the next call on the handle looks
+    /// then.
+    pub(crate) fn look_on_return(&self, file: &File) {
+        let Some(mark) = self.mark() else {
+            return;
+        };
+        let caller = current!().pid();
+        if mark.caller.load(Relaxed) == caller || mark.looks.load(Relaxed) >= MAX_LOOKS {
+            return;
+        }
+        mark.looks.fetch_add(1, Relaxed);
+        let (stream, mark_then) = (self.stream().clone(), mark.clone());
+        let queued = task_work::on_return(ARef::from(file), move |file| {
+            let mark = mark_then;
+            mark.looks.fetch_sub(1, Relaxed);
+            let _ = mark.caller.cmpxchg(caller, 0, Full);
+            let mut inner = stream.inner.lock();
+            inner.draining.look(&mark, file_position(file));
+            if inner.drain() {
+                stream.finish_drain(inner);
+            }
+        });
+        match queued {
+            // A worker of io_uring makes one call after the other before it runs what is queued.
+            Ok(()) if is_user_task() => mark.caller.store(caller, Relaxed),
+            Ok(()) => (),
+            Err(_) => drop(mark.looks.fetch_sub(1, Relaxed)),
+        }
+    }
+}
+
+#[kunit_tests(qemufile_stream_drain)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_reader_counts() -> Result {
+        let mut draining = Draining::new();
+        assert_eq!(draining.passed(), None);
+        let first = draining.enter(NewReader::new()?);
+        let second = draining.enter(NewReader::new()?);
+        draining.pass(&first, 10);
+        assert_eq!(draining.passed(), Some(0));
+        draining.pass(&second, 20);
+        assert_eq!(draining.passed(), Some(10));
+        draining.leave(&first);
+        assert_eq!(draining.passed(), Some(20));
+        draining.leave(&second);
+        assert!(!draining.has_readers());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_lent_counts_when_the_position_follows() -> Result {
+        let mut draining = Draining::new();
+        let reader = draining.enter(NewReader::new()?);
+        assert!(draining.lend(&reader, 0, 0, 10));
+        // `pread`: the position stays.
+        draining.look(&reader, 0);
+        assert_eq!(draining.passed(), Some(0));
+        // Elsewhere.
+        assert!(!draining.lend(&reader, 0, 11, 20));
+        draining.look(&reader, 20);
+        assert_eq!(draining.passed(), Some(0));
+        // `sendfile`: it goes on, and gives back a part.
+        assert!(draining.lend(&reader, 0, 10, 20));
+        draining.look(&reader, 15);
+        assert_eq!(draining.passed(), Some(15));
+        draining.look(&reader, 20);
+        assert_eq!(draining.passed(), Some(15));
+        Ok(())
+    }
+
+    #[test]
+    fn a_seek_passes_nothing() -> Result {
+        let mut draining = Draining::new();
+        let reader = draining.enter(NewReader::new()?);
+        draining.lend(&reader, 0, 0, 10);
+        draining.moved(&reader, 10);
+        draining.look(&reader, 10);
+        assert_eq!(draining.passed(), Some(0));
+        draining.lend(&reader, 10, 10, 30);
+        draining.look(&reader, 30);
+        assert_eq!(draining.passed(), Some(30));
+        draining.moved(&reader, 20);
+        assert_eq!(draining.passed(), Some(20));
+        Ok(())
+    }
+
+    #[test]
+    fn pages_behind_the_position_are_freed() -> Result {
+        let mut draining = Draining::new();
+        let mut buffer = SizedBuffer::with_capacity(8 * PAGE_BYTES)?;
+        buffer.set_len(8 * PAGE_BYTES)?;
+        draining.position = 4 * PAGE_BYTES + 1;
+        assert!(!draining.free(&mut buffer));
+        assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
+        buffer.reserve(PAGE_BYTES, 2 * PAGE_BYTES)?;
+        assert!(!draining.free(&mut buffer));
+        assert_eq!(buffer.allocated(), 6 * PAGE_BYTES);
+        draining.free_behind(&mut buffer, PAGE_BYTES + 1);
+        assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
+        Ok(())
+    }
+}
