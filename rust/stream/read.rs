@@ -3,6 +3,7 @@
 //! Taking bytes out of a stream.
 
 use super::{
+    stall::Stall,
     Inner,
     Own,
     Progress,
@@ -71,6 +72,7 @@ impl Stream {
         nonblocking: bool,
     ) -> (Progress, bool) {
         let (mut done, mut look) = (0, false);
+        let mut stall = Stall::new();
         let end = loop {
             if dst.len() == 0 {
                 break Ok(());
@@ -91,7 +93,7 @@ impl Stream {
             if here >= inner.buffer.len() {
                 break Ok(());
             }
-            let copied = inner.buffer.read_to(here, dst.limit(SLICE));
+            let copied = inner.buffer.read_to(here, dst.limit(stall.limit(SLICE)));
             let next = here.saturating_add(copied as u64);
             let faulted = dst.remaining() > 0 && next != inner.buffer.len();
             if copied > 0 && !matches!(own, Own::Follows | Own::Stays(_)) {
@@ -99,6 +101,9 @@ impl Stream {
             }
             drop(inner);
             done += copied;
+            if let Err(err) = stall.note(copied) {
+                break Err(err);
+            }
             if faulted && dst.fault_in(SLICE) == 0 {
                 break Err(EFAULT);
             }
