@@ -805,4 +805,52 @@ TEST_F(injection, each_allocation_of_other_calls_may_fail)
 	}
 }
 
+/*
+ * What a reader has passed is gone, and makes room, whether or not there is memory
+ * to free it; then it is freed by the next write. At most one allocation makes a
+ * difference: that of what looks at the position when the call returns.
+ */
+TEST_F(injection, each_allocation_of_draining_may_fail)
+{
+	static unsigned char bytes[CHUNK];
+	struct qemufile_flags flags = { .set = QEMUFILE_STREAM_DRAIN };
+	int nth, later = 0;
+	bool failed = true;
+
+	for (nth = 1; failed; nth++) {
+		int fd = open_device(O_RDWR), reader = open_handle(fd, O_RDONLY), copy;
+		struct qemufile_info info = {};
+		ssize_t got;
+
+		ASSERT_LE(0, reader);
+		ASSERT_EQ(0, ioctl(fd, QEMUFILE_IOC_SET_FLAGS, &flags));
+		ASSERT_EQ(2 * CHUNK, put_at(fd, 0, 2 * CHUNK, 1));
+		ASSERT_EQ(PAGE, put_at(fd, TiB, PAGE, 1));
+		/* Freeing takes memory where nodes are shared. */
+		copy = open_clone(fd, O_RDWR);
+		ASSERT_LE(0, copy);
+		fail_nth(nth);
+		got = read(reader, bytes, CHUNK);
+		failed = has_failed();
+		ASSERT_EQ(CHUNK, got);
+		ASSERT_EQ(0, ioctl(fd, QEMUFILE_IOC_GET_INFO, &info));
+		if (info.drained == 0) {
+			later++;
+			ASSERT_TRUE(failed);
+			ASSERT_EQ(POLLIN, polled(reader, POLLIN));
+			ASSERT_EQ(0, ioctl(fd, QEMUFILE_IOC_GET_INFO, &info));
+		}
+		ASSERT_EQ(CHUNK, (long long)info.drained);
+		ASSERT_EQ(1, pwrite(fd, "x", 1, TiB));
+		ASSERT_EQ(0, ioctl(fd, QEMUFILE_IOC_GET_INFO, &info));
+		ASSERT_EQ(CHUNK + PAGE, (long long)info.allocated);
+		ASSERT_EQ(2 * CHUNK, right_at(copy, 0, 2 * CHUNK, 1));
+		close(copy);
+		close(reader);
+		close(fd);
+	}
+	EXPECT_GE(1, later);
+	EXPECT_LT(4, nth);
+}
+
 TEST_HARNESS_MAIN
