@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Drained streams: what counts as read and what does not, what a seal ends, and
- * that nobody waits for what cannot come.
+ * Drained streams: what is read is freed, so that a writer waits for its readers.
+ * What counts as read and what does not, what a seal ends, and that nobody waits
+ * for what cannot come.
  */
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -101,6 +102,370 @@ FIXTURE_TEARDOWN(drain)
 {
 	close(self->reader);
 	close(self->writer);
+}
+
+/* ---- what is passed is freed, and makes room ---- */
+
+TEST_F(drain, what_all_readers_have_passed_is_freed)
+{
+	int second = open_handle(self->writer, O_RDONLY);
+
+	ASSERT_LE(0, second);
+	ASSERT_EQ(4 * MiB, put_at(self->writer, 0, 4 * MiB, 1));
+	EXPECT_EQ(3 * MiB, take(self->reader, 0, 3 * MiB));
+	/* The other has passed nothing. */
+	EXPECT_EQ(0, info_of(self->writer).drained);
+	EXPECT_EQ(4 * MiB, (long long)info_of(self->writer).allocated);
+	EXPECT_EQ(2 * MiB + 5, take(second, 0, 2 * MiB + 5));
+	EXPECT_EQ(2 * MiB + 5, (long long)info_of(self->writer).drained);
+	EXPECT_EQ(2 * MiB, (long long)info_of(self->writer).allocated);
+	EXPECT_EQ(4 * MiB, length_of(self->writer));
+	/* Who goes has passed everything. */
+	EXPECT_EQ(0, close(second));
+	EXPECT_EQ(3 * MiB, (long long)info_of(self->writer).drained);
+	EXPECT_EQ(MiB, take(self->reader, 3 * MiB, MiB));
+	EXPECT_EQ(0, info_of(self->writer).allocated);
+	EXPECT_EQ(4 * MiB, length_of(self->writer));
+}
+
+TEST_F(drain, a_stream_of_any_length_takes_little_memory)
+{
+	for (long long pos = 0; pos < 32 * MiB; pos += CHUNK) {
+		ASSERT_EQ(CHUNK, put_at(self->writer, pos, CHUNK, 1));
+		ASSERT_EQ(CHUNK, take(self->reader, pos, CHUNK));
+		ASSERT_GE(CHUNK, (long long)info_of(self->writer).allocated);
+	}
+	EXPECT_EQ(32 * MiB, length_of(self->writer));
+}
+
+TEST_F(drain, nothing_is_drained_without_the_property)
+{
+	int stream = variant->open(O_RDWR), reader = open_handle(stream, O_RDONLY);
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(MiB, put_at(stream, 0, MiB, 1));
+	EXPECT_EQ(MiB, take(reader, 0, MiB));
+	EXPECT_EQ(0, info_of(stream).drained);
+	EXPECT_EQ(MiB, (long long)info_of(stream).allocated);
+	/*
+	 * It takes effect for what has been passed before. Of the last call, that shows
+	 * when the reader is there again: it might have been a pread.
+	 */
+	EXPECT_EQ(0, set_flags(stream, QEMUFILE_STREAM_DRAIN));
+	EXPECT_EQ(MiB - CHUNK, (long long)info_of(stream).drained);
+	EXPECT_EQ(0, polled(reader, POLLIN));
+	EXPECT_EQ(MiB, (long long)info_of(stream).drained);
+	EXPECT_EQ(0, info_of(stream).allocated);
+	close(reader);
+	close(stream);
+}
+
+/* Who reads here and there has not passed anything. */
+TEST_F(drain, pread_passes_nothing)
+{
+	static unsigned char bytes[PAGE];
+
+	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
+	EXPECT_EQ(PAGE, pread(self->reader, bytes, PAGE, CHUNK));
+	EXPECT_EQ(0, info_of(self->writer).drained);
+	EXPECT_EQ(MiB, take(self->reader, 0, MiB));
+}
+
+TEST_F(drain, what_is_drained_is_gone_for_reading_and_writing)
+{
+	char byte;
+
+	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
+	ASSERT_EQ(CHUNK, take(self->reader, 0, CHUNK));
+	EXPECT_EQ(ENXIO, ERRNO_OF(pread(self->reader, &byte, 1, CHUNK - 1)));
+	EXPECT_EQ(ENXIO, ERRNO_OF(pread(self->writer, &byte, 1, 0)));
+	EXPECT_EQ(ENXIO, ERRNO_OF(pwrite(self->writer, "x", 1, 0)));
+	EXPECT_EQ(0, fsync(self->writer));
+	EXPECT_EQ(1, pread(self->reader, &byte, 1, CHUNK));
+}
+
+/* A handle that is opened later begins where there is something. */
+TEST_F(drain, a_later_reader_begins_behind_what_is_drained)
+{
+	int later;
+
+	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
+	ASSERT_EQ(CHUNK + 7, take(self->reader, 0, CHUNK + 7));
+	later = open_handle(self->writer, O_RDONLY);
+	ASSERT_LE(0, later);
+	EXPECT_EQ(CHUNK + 7, lseek(later, 0, SEEK_CUR));
+	EXPECT_EQ(MiB - CHUNK - 7, take(later, CHUNK + 7, MiB - CHUNK - 7));
+	close(later);
+}
+
+struct pending_write {
+	int fd;
+	size_t len;
+	off_t pos;
+	ssize_t result;
+	int error;
+	atomic_int tid;
+	atomic_int done;
+	pthread_t thread;
+};
+
+static void *do_pending_write(void *arg)
+{
+	struct pending_write *call = arg;
+	char *memory = fresh_memory(call->len);
+
+	fill(memory, call->len, call->pos, 1);
+	call->tid = my_tid();
+	call->result = pwrite(call->fd, memory, call->len, call->pos);
+	call->error = errno;
+	call->done = 1;
+	return NULL;
+}
+
+static bool write_waits(struct pending_write *call, int fd, size_t len, off_t pos)
+{
+	*call = (struct pending_write){ .fd = fd, .len = len, .pos = pos };
+	return !pthread_create(&call->thread, NULL, do_pending_write, call) &&
+	       is_set_within(&call->tid, 5000) && sleeps_in(call->tid, SYS_pwrite64) &&
+	       !call->done;
+}
+
+static ssize_t write_result(struct pending_write *call)
+{
+	if (!is_set_within(&call->done, 5000))
+		return -2;
+	pthread_join(call->thread, NULL);
+	errno = call->error;
+	return call->result;
+}
+
+TEST_F(drain, a_writer_at_the_limit_waits_for_its_readers)
+{
+	struct pending_write call;
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_EQ(CHUNK, put_at(self->writer, 0, CHUNK, 1));
+	ASSERT_EQ(CHUNK, lseek(self->writer, 0, SEEK_END));
+	EXPECT_EQ(0, polled(self->writer, POLLOUT));
+	ASSERT_TRUE(write_waits(&call, self->writer, 3 * CHUNK, CHUNK));
+	for (long long pos = 0; pos < 4 * CHUNK; pos += PAGE + 1) {
+		long long len = 4 * CHUNK - pos < PAGE + 1 ? 4 * CHUNK - pos : PAGE + 1;
+
+		ASSERT_EQ(len, take(self->reader, pos, len));
+		ASSERT_GE(2 * CHUNK, (long long)info_of(self->writer).allocated);
+	}
+	EXPECT_EQ(3 * CHUNK, write_result(&call));
+	EXPECT_EQ(4 * CHUNK, length_of(self->writer));
+	EXPECT_EQ(POLLOUT, polled(self->writer, POLLOUT));
+	EXPECT_EQ(0, fsync(self->writer));
+}
+
+TEST_F(drain, an_atomic_writer_waits_for_all_of_the_room)
+{
+	char *memory = fresh_memory(CHUNK);
+	struct iovec iov = { .iov_base = memory, .iov_len = CHUNK };
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_EQ(PAGE, put_at(self->writer, 0, PAGE, 1));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->writer, &iov, 1, PAGE, RWF_ATOMIC | RWF_NOWAIT)));
+	EXPECT_EQ(PAGE, length_of(self->writer));
+	ASSERT_EQ(PAGE, take(self->reader, 0, PAGE));
+	fill(memory, CHUNK, PAGE, 1);
+	EXPECT_EQ(CHUNK, pwritev2(self->writer, &iov, 1, PAGE, RWF_ATOMIC | RWF_NOWAIT));
+	/* There will never be room for more than the limit. */
+	ASSERT_EQ(CHUNK, take(self->reader, PAGE, CHUNK));
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK / 2));
+	ASSERT_EQ(0, fcntl(self->writer, F_SETFL, O_NONBLOCK));
+	EXPECT_NE(CHUNK, pwritev2(self->writer, &iov, 1, PAGE + CHUNK, RWF_ATOMIC));
+	EXPECT_EQ(PAGE + CHUNK, length_of(self->writer));
+}
+
+TEST_F(drain, o_nonblock_at_the_limit_is_eagain)
+{
+	struct iovec iov = { .iov_base = "x", .iov_len = 1 };
+	char *memory = fresh_memory(2 * CHUNK);
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_EQ(0, fcntl(self->writer, F_SETFL, O_NONBLOCK));
+	fill(memory, 2 * CHUNK, 0, 1);
+	EXPECT_EQ(CHUNK, write(self->writer, memory, 2 * CHUNK));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(write(self->writer, memory, 1)));
+	ASSERT_EQ(0, fcntl(self->writer, F_SETFL, 0));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->writer, &iov, 1, CHUNK, RWF_NOWAIT)));
+	/* Nothing was lost by it. */
+	EXPECT_EQ(0, fsync(self->writer));
+	ASSERT_EQ(100, take(self->reader, 0, 100));
+	EXPECT_EQ(1, write(self->writer, memory + CHUNK, 1));
+}
+
+TEST_F(drain, poll_tells_whether_a_write_would_wait)
+{
+	struct epoll_event event = { .events = EPOLLOUT | EPOLLET };
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+	ASSERT_LE(0, epfd);
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	EXPECT_EQ(POLLOUT, polled(self->writer, POLLOUT));
+	ASSERT_EQ(CHUNK - 1, put_at(self->writer, 0, CHUNK - 1, 1));
+	ASSERT_EQ(CHUNK - 1, lseek(self->writer, 0, SEEK_END));
+	EXPECT_EQ(POLLOUT, polled(self->writer, POLLOUT));
+	ASSERT_EQ(1, put_at(self->writer, CHUNK - 1, 1, 1));
+	ASSERT_EQ(CHUNK, lseek(self->writer, 0, SEEK_END));
+	EXPECT_EQ(0, polled(self->writer, POLLOUT));
+	/* Edges when there is room again, and when there is no limit any more. */
+	ASSERT_EQ(0, epoll_ctl(epfd, EPOLL_CTL_ADD, self->writer, &event));
+	EXPECT_EQ(0, epoll_wait(epfd, &event, 1, 0));
+	ASSERT_EQ(100, take(self->reader, 0, 100));
+	EXPECT_EQ(1, epoll_wait(epfd, &event, 1, 1000));
+	EXPECT_EQ(EPOLLOUT, event.events);
+	EXPECT_EQ(100, put_at(self->writer, CHUNK, 100, 1));
+	ASSERT_EQ(CHUNK + 100, lseek(self->writer, 0, SEEK_END));
+	EXPECT_EQ(0, polled(self->writer, POLLOUT));
+	ASSERT_EQ(0, set_limit(self->writer, 0));
+	EXPECT_EQ(1, epoll_wait(epfd, &event, 1, 1000));
+	EXPECT_EQ(POLLOUT, polled(self->writer, POLLOUT));
+	close(epfd);
+}
+
+TEST_F(drain, a_higher_limit_wakes_the_writer)
+{
+	struct pending_write call;
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_TRUE(write_waits(&call, self->writer, 2 * CHUNK, 0));
+	EXPECT_EQ(CHUNK, length_of(self->writer));
+	ASSERT_EQ(0, set_limit(self->writer, 2 * CHUNK));
+	EXPECT_EQ(2 * CHUNK, write_result(&call));
+	EXPECT_EQ(2 * CHUNK, take(self->reader, 0, 2 * CHUNK));
+}
+
+/* Nobody is left to make room: what was waited for will not come. */
+TEST_F(drain, the_last_readers_close_wakes_the_writer)
+{
+	struct pending_write call;
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_EQ(CHUNK, put_at(self->writer, 0, CHUNK, 1));
+	ASSERT_TRUE(write_waits(&call, self->writer, CHUNK, CHUNK));
+	EXPECT_EQ(0, close(self->reader));
+	EXPECT_EQ(-1, write_result(&call));
+	EXPECT_EQ(ENOSPC, errno);
+	EXPECT_EQ(ENOSPC, ERRNO_OF(fsync(self->writer)));
+	EXPECT_EQ(CHUNK, length_of(self->writer));
+}
+
+TEST_F(drain, sealing_wakes_the_writer)
+{
+	struct pending_write call;
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_EQ(CHUNK, put_at(self->writer, 0, CHUNK, 1));
+	ASSERT_TRUE(write_waits(&call, self->writer, CHUNK, CHUNK));
+	EXPECT_EQ(0, set_flags(self->writer, QEMUFILE_STREAM_SEALED));
+	EXPECT_EQ(-1, write_result(&call));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(POLLOUT, polled(self->writer, POLLOUT));
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+}
+
+TEST_F(drain, a_signal_interrupts_a_writer)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	struct pending_write call;
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	/* With a part written, that is the result. */
+	ASSERT_TRUE(write_waits(&call, self->writer, 2 * CHUNK, 0));
+	ASSERT_EQ(0, pthread_kill(call.thread, SIGUSR1));
+	EXPECT_EQ(CHUNK, write_result(&call));
+	EXPECT_EQ(CHUNK, length_of(self->writer));
+	/* With nothing, it is EINTR. */
+	ASSERT_TRUE(write_waits(&call, self->writer, CHUNK, CHUNK));
+	ASSERT_EQ(0, pthread_kill(call.thread, SIGUSR1));
+	EXPECT_EQ(-1, write_result(&call));
+	EXPECT_EQ(EINTR, errno);
+	EXPECT_EQ(0, fsync(self->writer));
+	/* Or it goes on. */
+	action.sa_flags = SA_RESTART;
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	ASSERT_TRUE(write_waits(&call, self->writer, CHUNK, CHUNK));
+	ASSERT_EQ(0, pthread_kill(call.thread, SIGUSR1));
+	ASSERT_TRUE(sleeps_in(call.tid, SYS_pwrite64));
+	EXPECT_EQ(CHUNK, take(self->reader, 0, CHUNK));
+	EXPECT_EQ(CHUNK, write_result(&call));
+}
+
+TEST_F(drain, a_waiting_writer_holds_up_nobody_else)
+{
+	struct pending_write call;
+	int other = open_handle(self->writer, O_RDWR);
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_EQ(CHUNK, put_at(self->writer, 0, CHUNK, 1));
+	ASSERT_TRUE(write_waits(&call, self->writer, CHUNK, CHUNK));
+	/* Over what is there, there is room. */
+	EXPECT_EQ(10, put_at(other, 100, 10, 1));
+	EXPECT_EQ(CHUNK, right_at(other, 0, CHUNK, 1));
+	EXPECT_EQ(CHUNK, length_of(other));
+	EXPECT_EQ(0, fsync(other));
+	EXPECT_EQ(CHUNK, take(self->reader, 0, CHUNK));
+	EXPECT_EQ(CHUNK, write_result(&call));
+	close(other);
+}
+
+struct pump {
+	int fd;
+	long long len;
+	long long done;
+};
+
+static void *pump(void *arg)
+{
+	struct pump *pump = arg;
+	static char memory[100000];
+	unsigned int seed = 1;
+
+	pin_to(1);
+	while (pump->done < pump->len) {
+		long long most = 1 + draw(&seed, sizeof(memory));
+		ssize_t put;
+
+		most = most < pump->len - pump->done ? most : pump->len - pump->done;
+		put = write(pump->fd, fill(memory, most, pump->done, 1), most);
+		if (put <= 0)
+			break;
+		pump->done += put;
+	}
+	return NULL;
+}
+
+/* Both at once, the writer mostly waiting. */
+TEST_F(drain, much_passes_through_little_memory)
+{
+	struct pump data = { .fd = self->writer, .len = 16 * MiB };
+	pthread_t thread;
+	long long done = 0;
+	unsigned int seed = 2;
+
+	ASSERT_EQ(0, set_limit(self->writer, CHUNK));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, pump, &data));
+	pin_to(0);
+	while (done < data.len) {
+		long long len = 1 + draw(&seed, 50000);
+
+		len = len < data.len - done ? len : data.len - done;
+		ASSERT_EQ(len, take(self->reader, done, len));
+		done += len;
+		ASSERT_GE(CHUNK + 2 * PAGE, (long long)info_of(self->reader).allocated);
+	}
+	pthread_join(thread, NULL);
+	EXPECT_EQ(data.len, data.done);
 }
 
 /* ---- a writer in a thread of its own ---- */
