@@ -256,4 +256,58 @@ TEST_F(sync, only_one_of_many_is_told)
 	}
 }
 
+struct clear_race {
+	int fd;
+	atomic_int round;
+	atomic_int done;
+};
+
+enum { CLEAR_ROUNDS = 4000 };
+
+static int set_error(int fd, int number)
+{
+	struct qemufile_error error = { .error = number };
+
+	return ioctl(fd, QEMUFILE_IOC_SET_ERROR, &error);
+}
+
+static void *clear_in_turns(void *arg)
+{
+	struct clear_race *race = arg;
+
+	pin_to(1);
+	for (int round = 1; round <= CLEAR_ROUNDS; round++) {
+		while (race->round < round)
+			;
+		for (int i = 0; i < 4; i++)
+			set_error(race->fd, 0);
+		race->done = round;
+	}
+	return NULL;
+}
+
+/* One thread latches an error, another one clears it. */
+TEST_F(sync, what_is_told_is_what_is_latched)
+{
+	struct clear_race race = { .fd = self->fd };
+	struct qemufile_error error;
+	pthread_t thread;
+	int wrong = 0;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, clear_in_turns, &race));
+	pin_to(0);
+	for (int round = 1; round <= CLEAR_ROUNDS; round++) {
+		race.round = round;
+		for (int i = 0; i < 4; i++)
+			set_error(self->fd, -EIO);
+		while (race.done < round)
+			;
+		ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_GET_ERROR, &error));
+		wrong += ERRNO_OF(fsync(self->fd)) != -error.error;
+		ASSERT_EQ(0, set_error(self->fd, 0));
+	}
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, wrong);
+}
+
 TEST_HARNESS_MAIN
