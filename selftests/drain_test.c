@@ -894,4 +894,27 @@ TEST_F(drain, readers_cost_one_another_nothing)
 	close_range(self->reader + 1, ~0U, 0);
 }
 
+static void pass_all(void *fd)
+{
+	char byte;
+
+	lseek(*(int *)fd, -1, SEEK_END);
+	read(*(int *)fd, &byte, 1);
+}
+
+TEST_F(drain, much_at_once_is_freed_while_others_go_on)
+{
+	const long long len = 64 * MiB;
+	int percent[7];
+
+	for (size_t i = 0; i < ARRAY_LEN(percent); i++) {
+		/* Pages of their own take longer to free than runs. */
+		for (long long pos = i * len; pos < (long long)(i + 1) * len; pos += PAGE)
+			ASSERT_EQ(PAGE, put_at(self->writer, pos, PAGE, ZEROS));
+		percent[i] = held_percent(self->writer, pass_all, &self->reader);
+		EXPECT_EQ(0, info_of(self->writer).allocated);
+	}
+	EXPECT_GT(50, median(percent, ARRAY_LEN(percent)));
+}
+
 TEST_HARNESS_MAIN

@@ -409,6 +409,75 @@ static inline bool is_set_within(atomic_int *flag, int ms)
 	return true;
 }
 
+/* ---- calls that others wait for ---- */
+
+/* Somebody who asks for a stream's figures all the while. */
+struct onlooker {
+	int fd;
+	atomic_int over;
+	long long longest_us;
+	pthread_t thread;
+};
+
+static inline long long now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
+static inline void *look_on(void *arg)
+{
+	struct onlooker *onlooker = arg;
+	struct qemufile_info info;
+
+	pin_to(1);
+	while (!onlooker->over) {
+		long long start = now_us();
+
+		ioctl(onlooker->fd, QEMUFILE_IOC_GET_INFO, &info);
+		if (now_us() - start > onlooker->longest_us)
+			onlooker->longest_us = now_us() - start;
+	}
+	return NULL;
+}
+
+/*
+ * Which part of the time that @call takes somebody else waits for the stream at a
+ * time, in percent. An emulated machine may stand still at any time, so a single
+ * result says little: see median().
+ */
+static inline int held_percent(int fd, void (*call)(void *), void *arg)
+{
+	struct onlooker onlooker = { .fd = fd };
+	long long took;
+
+	pin_to(0);
+	if (pthread_create(&onlooker.thread, NULL, look_on, &onlooker))
+		return -1;
+	sleep_ms(20);
+	onlooker.longest_us = 0;
+	took = now_us();
+	call(arg);
+	took = now_us() - took;
+	onlooker.over = 1;
+	pthread_join(onlooker.thread, NULL);
+	return onlooker.longest_us * 100 / (took + 1);
+}
+
+static inline int compare_ints(const void *one, const void *other)
+{
+	return *(const int *)one - *(const int *)other;
+}
+
+/* The one in the middle. */
+static inline int median(int *values, size_t count)
+{
+	qsort(values, count, sizeof(*values), compare_ints);
+	return values[count / 2];
+}
+
 /* ---- calls that wait ---- */
 
 /* A read in a thread of its own, of up to a page. */

@@ -111,6 +111,9 @@ impl Writer<'_> {
     /// `EPERM` if the stream is sealed, or only appended to and would shrink; `ENOSPC` beyond the
     /// limit; `ENXIO` for a length that has been drained; `EFBIG`, `ENOMEM`.
     pub(crate) fn set_len(&self, len: u64) -> Result<u64> {
+        // None if the stream grows.
+        self.stream
+            .unmap_ahead(len.next_multiple_of(PAGE_BYTES)..self.len());
         let removed = {
             let mut inner = self.stream.inner.lock();
             let shrinks = len < inner.buffer.len();
@@ -141,6 +144,7 @@ impl Writer<'_> {
     ///
     /// `EPERM` if the stream is sealed or only appended to; `ENOMEM`.
     pub(crate) fn punch(&self, range: Range<u64>) -> Result {
+        self.stream.unmap_ahead(range.clone());
         let mut inner = self.stream.inner.lock();
         if inner.properties.sealed || inner.properties.append_only {
             return Err(EPERM);
@@ -197,8 +201,13 @@ impl Writer<'_> {
             // What readers have drained meanwhile needs no memory.
             let end = start + len;
             let start = start.max(inner.draining.position().min(end));
-            inner.buffer.reserve(start, end - start)
+            inner.buffer.reserve(start, end - start)?;
+            inner.publish();
+            Ok(())
         });
+        if reserved.is_err() {
+            self.stream.unmap_ahead(range.clone());
+        }
         let removed = {
             let mut inner = self.stream.inner.lock();
             let removed = if reserved.is_err() {

@@ -32,7 +32,8 @@ use super::{
     Inner,
     Seat,
     Stream,
-    PAGE_BYTES, //
+    PAGE_BYTES,
+    SLICE, //
 };
 use crate::{
     sized_buffer::SizedBuffer,
@@ -360,8 +361,8 @@ impl Inner {
         self.is_drained() && self.draining.has_readers()
     }
 
-    /// Moves the books to what all readers have passed, and frees a first slice of it. Returns
-    /// whether they moved: [`Stream::finish_drain`] is to be called then.
+    /// Moves the books to what all readers have passed. Returns whether they moved:
+    /// [`Stream::finish_drain`] is to be called then.
     pub(super) fn drain(&mut self) -> bool {
         if !self.is_drained() {
             return false;
@@ -369,15 +370,13 @@ impl Inner {
         let Some(passed) = self.draining.passed() else {
             return false;
         };
-        let (before, passed) = (self.draining.position, passed.min(self.buffer.len()));
-        if passed <= before {
+        let passed = passed.min(self.buffer.len());
+        if passed <= self.draining.position {
             // There may have been no memory for it before.
             self.free_drained();
             return false;
         }
         self.draining.position = passed;
-        self.unmap(first_of_page(before)..first_of_page(passed), false);
-        self.free_drained();
         true
     }
 
@@ -452,8 +451,17 @@ impl Inner {
 }
 
 impl Stream {
-    /// Frees the rest of what was drained, and tells the writers that there is room.
+    /// Frees what was drained, and tells the writers that there is room.
     pub(super) fn finish_drain<'a>(&'a self, mut inner: Guard<'a, Inner, MutexBackend>) {
+        let range = inner.draining.freed..first_of_page(inner.draining.position);
+        if range.end.saturating_sub(range.start) <= SLICE as u64 {
+            inner.unmap(range, false);
+        } else {
+            // No fault maps what is drained, so this need not hold up the others.
+            drop(inner);
+            self.unmap_ahead(range);
+            inner = self.inner.lock();
+        }
         loop {
             let more = inner.free_drained();
             drop(inner);

@@ -295,6 +295,17 @@ impl Stream {
         }
     }
 
+    /// Takes the pages of `range` out of all mappings, before a change will do so.
+    ///
+    /// That takes time in proportion to what is mapped, so it is done without the lock. The change
+    /// then finds only what was touched meanwhile.
+    fn unmap_ahead(&self, range: Range<u64>) {
+        let inode = self.inner.lock().inode.clone();
+        if let Some(inode) = inode {
+            inode.unmap(range, false);
+        }
+    }
+
     /// Tells everybody who waits for bytes that there may be some.
     fn notify_readers(&self) {
         self.more.notify();

@@ -195,6 +195,7 @@ impl Writer<'_> {
         built: &mut SizedBuffer,
         grow: bool,
     ) -> Result {
+        self.stream.unmap_ahead(range.clone());
         let mut inner = self.stream.inner.lock();
         if range.start < inner.draining.position() {
             return Err(ENXIO);
