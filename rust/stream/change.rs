@@ -213,14 +213,12 @@ impl Writer<'_> {
             let removed = if reserved.is_err() {
                 // Nothing else has changed meanwhile but for what was drained.
                 let reserved = inner.buffer.take_back(range, before);
-                inner.free_behind(0);
-                Some(reserved)
+                (Some(reserved), inner.free_behind(0))
             } else {
                 if !keep_size && range.end > inner.buffer.len() {
                     drop(inner.buffer.set_len(range.end)?);
                 }
-                inner.free_behind(range.start);
-                None
+                (None, inner.free_behind(range.start))
             };
             inner.publish();
             removed

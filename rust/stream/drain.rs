@@ -22,9 +22,9 @@
 //!
 //! # Books and memory
 //!
-//! [`Draining::position`] moves at once. The pages are freed after that, in slices; where nodes are
-//! shared with a clone that takes memory, and if there is none, the next drain or write tries
-//! again. So the position never depends on whether memory was there.
+//! [`Draining::position`] moves at once. The pages are taken out after that, and freed when the lock
+//! is not held. Where nodes are shared with a clone that takes memory, and if there is none, the next
+//! drain or write tries again. So the position never depends on whether memory was there.
 //!
 //! All of it is guarded by [`Stream::inner`](super::Stream).
 
@@ -36,7 +36,10 @@ use super::{
     SLICE, //
 };
 use crate::{
-    sized_buffer::SizedBuffer,
+    sized_buffer::{
+        Removed,
+        SizedBuffer, //
+    },
     sys::{
         file::FileExt,
         poll::Events,
@@ -66,9 +69,6 @@ use kernel::{
         Arc, //
     },
 };
-
-/// The most bytes that are freed before the lock is offered to others.
-const FREE_SLICE: u64 = 16 << 20;
 
 /// The most calls on one handle that are looked at when they return. The others are looked at when
 /// the handle is used again.
@@ -321,28 +321,21 @@ impl Draining {
                 .is_some_and(|lent| lent.from < pos && lent.to == pos)
     }
 
-    /// Frees memory for bytes that are gone, up to a slice of it. Returns whether there is more.
-    ///
-    /// Cheap if there is nothing to free. If there is no memory for it (see above), that is left to
-    /// the next time.
-    fn free(&mut self, buffer: &mut SizedBuffer) -> bool {
-        let end = first_of_page(self.position);
-        if self.freed >= end {
-            return false;
-        }
-        let start = buffer.next_data(self.freed).map_or(end, first_of_page);
-        let stop = start.saturating_add(FREE_SLICE).min(end);
-        if start < stop && buffer.punch(start..stop).is_err() {
-            return false;
-        }
-        self.freed = stop;
-        stop < end
+    /// There may be memory behind [`Self::position`] again, from `start` on.
+    fn put_behind(&mut self, start: u64) {
+        self.freed = self.freed.min(first_of_page(start));
     }
 
-    /// Frees what has come to be behind [`Self::position`], from `start` on.
-    fn free_behind(&mut self, buffer: &mut SizedBuffer, start: u64) {
-        self.freed = self.freed.min(first_of_page(start));
-        while self.free(buffer) {}
+    /// Takes out the memory of bytes that are gone, if there is any. If there is no memory for that
+    /// (see above), it is left to the next time.
+    fn free(&mut self, buffer: &mut SizedBuffer) -> Option<Removed> {
+        let end = first_of_page(self.position);
+        if self.freed >= end {
+            return None;
+        }
+        let removed = buffer.punch(self.freed..end).ok()?;
+        self.freed = end;
+        Some(removed)
     }
 }
 
@@ -373,25 +366,26 @@ impl Inner {
         let passed = passed.min(self.buffer.len());
         if passed <= self.draining.position {
             // There may have been no memory for it before.
-            self.free_drained();
+            drop(self.free_drained());
             return false;
         }
         self.draining.position = passed;
         true
     }
 
-    /// Frees a slice of what was drained, if there is some left. Returns whether there is more.
-    pub(super) fn free_drained(&mut self) -> bool {
-        let more = self.draining.free(&mut self.buffer);
+    /// Takes out the memory of what was drained, if there is some left: to be dropped when the lock
+    /// is not held.
+    pub(super) fn free_drained(&mut self) -> Option<Removed> {
+        let removed = self.draining.free(&mut self.buffer);
         self.freed();
-        more
+        removed
     }
 
-    /// Frees what a change has put behind what is drained, from `start` on. To be called after the
-    /// change, before the lock is dropped, where draining may have gone on since it began.
-    pub(super) fn free_behind(&mut self, start: u64) {
-        self.draining.free_behind(&mut self.buffer, start);
-        self.freed();
+    /// As [`Inner::free_drained`], after a change that may have put memory behind what is drained,
+    /// from `start` on: where draining may have gone on since the change began.
+    pub(super) fn free_behind(&mut self, start: u64) -> Option<Removed> {
+        self.draining.put_behind(start);
+        self.free_drained()
     }
 
     /// Memory may have been freed: no mapping is to show it, and nobody pays for it.
@@ -462,15 +456,10 @@ impl Stream {
             self.unmap_ahead(range);
             inner = self.inner.lock();
         }
-        loop {
-            let more = inner.free_drained();
-            drop(inner);
-            if !more {
-                break;
-            }
-            inner = self.inner.lock();
-        }
+        let removed = inner.free_drained();
+        drop(inner);
         self.notify_writers();
+        drop(removed);
     }
 
     /// Looks where the handle's position is, and notes what it has kept of what it was lent.
@@ -597,14 +586,15 @@ mod tests {
     fn pages_behind_the_position_are_freed() -> Result {
         let mut draining = Draining::new();
         let mut buffer = SizedBuffer::with_capacity(8 * PAGE_BYTES)?;
-        buffer.set_len(8 * PAGE_BYTES)?;
+        drop(buffer.set_len(8 * PAGE_BYTES)?);
         draining.position = 4 * PAGE_BYTES + 1;
-        assert!(!draining.free(&mut buffer));
+        assert!(draining.free(&mut buffer).is_some());
         assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
         buffer.reserve(PAGE_BYTES, 2 * PAGE_BYTES)?;
-        assert!(!draining.free(&mut buffer));
+        assert!(draining.free(&mut buffer).is_none());
         assert_eq!(buffer.allocated(), 6 * PAGE_BYTES);
-        draining.free_behind(&mut buffer, PAGE_BYTES + 1);
+        draining.put_behind(PAGE_BYTES + 1);
+        drop(draining.free(&mut buffer));
         assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
         Ok(())
     }

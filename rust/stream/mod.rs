@@ -14,8 +14,8 @@
 //! 5. The table of users ([`quota`]); the locks of the wait queues.
 
 mod change;
-mod no_share;
 mod drain;
+mod no_share;
 mod pages;
 mod quota;
 mod read;
@@ -25,8 +25,8 @@ mod wait;
 mod write;
 
 use self::{
-    quota::Quota,
     drain::Draining,
+    quota::Quota,
     wait::Waiters, //
 };
 pub(crate) use self::{

@@ -125,7 +125,7 @@ impl Writer<'_> {
     pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
         let mut inner = self.stream.inner.lock();
         // Should there have been no memory for it before.
-        inner.free_drained();
+        drop(inner.free_drained());
         let before_end = pos < inner.buffer.len();
         if inner.properties.sealed || (inner.properties.append_only && before_end) {
             return Err(EPERM);
