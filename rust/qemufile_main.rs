@@ -5,9 +5,8 @@
 //! This file wires the module together and has no logic. From top to bottom, each layer using
 //! only what stands below it:
 //!
-//! - [`device`]: an open file's operations, one line each, and [`stream_file`], the regular file
-//!   of a stream;
-//! - [`ioctl`]: the ABI of `include/uapi/linux/qemufile.h`;
+//! - [`file`]: all that the VFS calls: open files of the device and of the file system, and their
+//!   ioctls, the ABI of `include/uapi/linux/qemufile.h`;
 //! - [`handle`]: what an open file adds to a stream;
 //! - [`stream`]: blocking, waking, who is live;
 //! - [`qemu_file`]: typed values over whatever takes and gives bytes;
@@ -15,22 +14,18 @@
 //! - [`sys`]: what the `kernel` crate lacks, and all that the compiler has to take our word for.
 
 #[forbid(unsafe_code)]
-mod device;
+mod file;
 #[forbid(unsafe_code)]
 mod handle;
-#[forbid(unsafe_code)]
-mod ioctl;
 #[forbid(unsafe_code)]
 pub mod qemu_file;
 #[forbid(unsafe_code)]
 pub mod sized_buffer;
 #[forbid(unsafe_code)]
 mod stream;
-#[forbid(unsafe_code)]
-mod stream_file;
 pub mod sys;
 
-use device::{
+use file::{
     Device,
     OpenFile, //
 };

@@ -1,26 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an open file can do: one short method an operation, and nothing but delegation.
+//! All that the VFS calls: open files, of the device and of the file system, and their ioctls.
+//!
+//! An operation is one short method here, and nothing but delegation.
 
+mod device;
+mod fs;
+mod ioctl;
+
+pub(crate) use self::device::Device;
+
+use self::{
+    fs::StreamFs,
+    ioctl::Reply, //
+};
 use crate::{
     handle::{
         Handle,
         SpliceWrite, //
     },
-    ioctl::{
-        self,
-        Reply, //
-    },
     stream::{
         Access,
         Stream, //
     },
-    stream_file::StreamFile,
     sys::{
-        file::{
-            FileExt,
-            Whence, //
-        },
+        file::Whence,
         file_operations::{
             Advice,
             Allocate,
@@ -32,10 +36,7 @@ use crate::{
             Events,
             PollTable, //
         },
-        pseudo_fs::{
-            Mount,
-            Pinned, //
-        },
+        pseudo_fs::Mount,
         splice::Pipe,
     },
 };
@@ -63,27 +64,7 @@ pub(crate) trait Opener: Sized + 'static {
     fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>>;
 
     /// Where files are made that come of `file`, which has `pinned`.
-    fn mount<'a>(pinned: &'a Self::Pinned, file: &'a File) -> Result<Mount<'a, StreamFile>>;
-}
-
-/// `/dev/qemufile`: each open file is a handle on a new stream.
-pub(crate) struct Device;
-
-impl Opener for Device {
-    /// So that a mapping need not mount the file system under `mmap_lock`.
-    type Pinned = Pinned<StreamFile>;
-
-    fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>> {
-        let access = Access {
-            read: file.is_readable(),
-            write: file.is_writable(),
-        };
-        OpenFile::new(Stream::new()?, access, None, StreamFile::pin()?)
-    }
-
-    fn mount<'a>(pinned: &'a Self::Pinned, _file: &'a File) -> Result<Mount<'a, StreamFile>> {
-        Ok(pinned.mount())
-    }
+    fn mount<'a>(pinned: &'a Self::Pinned, file: &'a File) -> Result<Mount<'a, StreamFs>>;
 }
 
 /// An open file, whatever it was opened on.
@@ -119,7 +100,7 @@ impl<O: Opener> OpenFile<O> {
         &this.get_ref().handle
     }
 
-    fn mount<'a>(this: Pin<&'a Self>, file: &'a File) -> Result<Mount<'a, StreamFile>> {
+    fn mount<'a>(this: Pin<&'a Self>, file: &'a File) -> Result<Mount<'a, StreamFs>> {
         O::mount(&this.get_ref().pinned, file)
     }
 }
@@ -178,7 +159,7 @@ impl<O: Opener> FileOperations for OpenFile<O> {
     /// file, also if made through the device, whose inode all streams share.
     fn mmap(this: Pin<&Self>, file: &File, mapping: &NewMapping<'_>) -> Result {
         let mount = Self::mount(this, file)?;
-        StreamFile::map(&mount, Self::handle(this).stream(), mapping)
+        StreamFs::map(&mount, Self::handle(this).stream(), mapping)
     }
 
     fn fasync(this: Pin<&Self>, file: &File, fd: i32, on: i32) -> Result {
@@ -212,7 +193,7 @@ impl<O: Opener> FileOperations for OpenFile<O> {
     fn ioctl(this: Pin<&Self>, file: &File, cmd: u32, arg: usize) -> Result<u32> {
         match ioctl::dispatch(Self::handle(this), file, cmd, arg)? {
             Reply::Done => Ok(0),
-            Reply::Open(wanted) => StreamFile::install(&Self::mount(this, file)?, wanted),
+            Reply::Open(wanted) => StreamFs::install(&Self::mount(this, file)?, wanted),
         }
     }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The regular file of a stream, which exists as open files only.
+//! The file system of streams: regular files, which exist as open files only.
 //!
 //! The VFS keeps `ftruncate`, `fallocate`, `copy_file_range` and `FICLONE` from character devices;
 //! on these files they work. There is one inode a stream; its number is the stream's.
 
-use crate::{
-    device::{
-        OpenFile,
-        Opener, //
-    },
+use super::{
     ioctl::Opening,
+    OpenFile,
+    Opener, //
+};
+use crate::{
     stream::{
         Access,
         Stream, //
@@ -52,14 +52,14 @@ use kernel::{
     },
 };
 
-static FILES: PseudoFs<StreamFile> = PseudoFs::new(c"qemufile");
+static FILES: PseudoFs<StreamFs> = PseudoFs::new(c"qemufile");
 
-/// The regular file of a stream.
-pub(crate) struct StreamFile;
+/// The file system.
+pub(crate) struct StreamFs;
 
-impl StreamFile {
+impl StreamFs {
     /// Keeps the file system mounted.
-    pub(crate) fn pin() -> Result<Pinned<StreamFile>> {
+    pub(crate) fn pin() -> Result<Pinned<StreamFs>> {
         FILES.pin()
     }
 
@@ -117,9 +117,9 @@ impl StreamFile {
     }
 }
 
-impl InodeOperations for StreamFile {
+impl InodeOperations for StreamFs {
     type Data = Arc<Stream>;
-    type File = OpenFile<StreamFile>;
+    type File = OpenFile<StreamFs>;
 
     fn size(stream: ArcBorrow<'_, Stream>) -> (i64, u64) {
         let info = stream.info();
@@ -136,7 +136,7 @@ impl InodeOperations for StreamFile {
     }
 }
 
-impl Opener for StreamFile {
+impl Opener for StreamFs {
     /// A file keeps its mount: `__fput()` calls `->release` before `mntput()`.
     type Pinned = ();
 
@@ -154,7 +154,7 @@ impl Opener for StreamFile {
         Ok(open)
     }
 
-    fn mount<'a>(_pinned: &'a (), file: &'a File) -> Result<Mount<'a, StreamFile>> {
+    fn mount<'a>(_pinned: &'a (), file: &'a File) -> Result<Mount<'a, StreamFs>> {
         FILES.mount_of(file)
     }
 }
