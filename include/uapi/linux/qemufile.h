@@ -272,23 +272,31 @@ struct qemufile_save_page {
 	__u32 flags;
 };
 
-#define QEMUFILE_IOC_GET_INFO	_IOR(QEMUFILE_IOC_MAGIC, 0x00, struct qemufile_info)
-#define QEMUFILE_IOC_SET_LENGTH	_IOWR(QEMUFILE_IOC_MAGIC, 0x01, struct qemufile_length)
-#define QEMUFILE_IOC_GET_EXTENT	_IOWR(QEMUFILE_IOC_MAGIC, 0x02, struct qemufile_extent)
-#define QEMUFILE_IOC_PUNCH	_IOW(QEMUFILE_IOC_MAGIC, 0x03, struct qemufile_range)
-/* These two return a new descriptor. */
-#define QEMUFILE_IOC_BUFOPEN	_IOW(QEMUFILE_IOC_MAGIC, 0x04, struct qemufile_open)
-#define QEMUFILE_IOC_CLONE	_IOW(QEMUFILE_IOC_MAGIC, 0x05, struct qemufile_open)
-#define QEMUFILE_IOC_PUT	_IOWR(QEMUFILE_IOC_MAGIC, 0x10, struct qemufile_vector)
-#define QEMUFILE_IOC_GET	_IOWR(QEMUFILE_IOC_MAGIC, 0x11, struct qemufile_vector)
-#define QEMUFILE_IOC_PEEK	_IOWR(QEMUFILE_IOC_MAGIC, 0x12, struct qemufile_vector)
-#define QEMUFILE_IOC_SKIP	_IOWR(QEMUFILE_IOC_MAGIC, 0x13, struct qemufile_skip)
-#define QEMUFILE_IOC_GET_ERROR	_IOR(QEMUFILE_IOC_MAGIC, 0x14, struct qemufile_error)
-#define QEMUFILE_IOC_SET_ERROR	_IOW(QEMUFILE_IOC_MAGIC, 0x15, struct qemufile_error)
-#define QEMUFILE_IOC_RATE_LIMIT	_IOWR(QEMUFILE_IOC_MAGIC, 0x16, struct qemufile_rate)
-#define QEMUFILE_IOC_SET_LIMIT	_IOW(QEMUFILE_IOC_MAGIC, 0x17, struct qemufile_limit)
-#define QEMUFILE_IOC_SET_FLAGS	_IOW(QEMUFILE_IOC_MAGIC, 0x18, struct qemufile_flags)
-#define QEMUFILE_IOC_RAM_CONTROL _IOW(QEMUFILE_IOC_MAGIC, 0x20, struct qemufile_ram_control)
-#define QEMUFILE_IOC_SAVE_PAGE	_IOWR(QEMUFILE_IOC_MAGIC, 0x21, struct qemufile_save_page)
+/**
+ * enum qemufile_ioctl - the calls; the argument points at the struct
+ *
+ * An enum and not macros, so that bindgen, which cannot evaluate _IOR(), has
+ * the numbers from here.
+ */
+enum qemufile_ioctl {
+	QEMUFILE_IOC_GET_INFO = _IOR(QEMUFILE_IOC_MAGIC, 0x00, struct qemufile_info),
+	QEMUFILE_IOC_SET_LENGTH = _IOWR(QEMUFILE_IOC_MAGIC, 0x01, struct qemufile_length),
+	QEMUFILE_IOC_GET_EXTENT = _IOWR(QEMUFILE_IOC_MAGIC, 0x02, struct qemufile_extent),
+	QEMUFILE_IOC_PUNCH = _IOW(QEMUFILE_IOC_MAGIC, 0x03, struct qemufile_range),
+	/* These two return a new descriptor. */
+	QEMUFILE_IOC_BUFOPEN = _IOW(QEMUFILE_IOC_MAGIC, 0x04, struct qemufile_open),
+	QEMUFILE_IOC_CLONE = _IOW(QEMUFILE_IOC_MAGIC, 0x05, struct qemufile_open),
+	QEMUFILE_IOC_PUT = _IOWR(QEMUFILE_IOC_MAGIC, 0x10, struct qemufile_vector),
+	QEMUFILE_IOC_GET = _IOWR(QEMUFILE_IOC_MAGIC, 0x11, struct qemufile_vector),
+	QEMUFILE_IOC_PEEK = _IOWR(QEMUFILE_IOC_MAGIC, 0x12, struct qemufile_vector),
+	QEMUFILE_IOC_SKIP = _IOWR(QEMUFILE_IOC_MAGIC, 0x13, struct qemufile_skip),
+	QEMUFILE_IOC_GET_ERROR = _IOR(QEMUFILE_IOC_MAGIC, 0x14, struct qemufile_error),
+	QEMUFILE_IOC_SET_ERROR = _IOW(QEMUFILE_IOC_MAGIC, 0x15, struct qemufile_error),
+	QEMUFILE_IOC_RATE_LIMIT = _IOWR(QEMUFILE_IOC_MAGIC, 0x16, struct qemufile_rate),
+	QEMUFILE_IOC_SET_LIMIT = _IOW(QEMUFILE_IOC_MAGIC, 0x17, struct qemufile_limit),
+	QEMUFILE_IOC_SET_FLAGS = _IOW(QEMUFILE_IOC_MAGIC, 0x18, struct qemufile_flags),
+	QEMUFILE_IOC_RAM_CONTROL = _IOW(QEMUFILE_IOC_MAGIC, 0x20, struct qemufile_ram_control),
+	QEMUFILE_IOC_SAVE_PAGE = _IOWR(QEMUFILE_IOC_MAGIC, 0x21, struct qemufile_save_page),
+};
 
 #endif /* _UAPI_LINUX_QEMUFILE_H */
