@@ -6,6 +6,7 @@ use super::{
     Access,
     Inner,
     Properties,
+    Property,
     Stream,
     Writer,
     PAGE_BYTES,
@@ -36,16 +37,12 @@ impl Stream {
     /// pages are the same. Takes O(1) time and memory: `ENOMEM` if there is none. `EPERM` if the
     /// handle may not share pages.
     pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
-        let (buffer, draining, limit, no_share) = {
+        let (buffer, draining, limit, properties) = {
             let inner = self.inner.lock();
             inner.may_share(access)?;
             let draining = inner.draining.of_clone();
-            let no_share = inner.properties.no_share;
-            (inner.buffer.try_clone()?, draining, inner.limit, no_share)
-        };
-        let properties = Properties {
-            no_share,
-            ..Properties::default()
+            let properties = inner.properties & Property::NoShare;
+            (inner.buffer.try_clone()?, draining, inner.limit, properties)
         };
         Self::with(buffer, draining, limit, properties)
     }
@@ -75,26 +72,13 @@ impl Stream {
     /// Adds to the stream's properties, when no change is being made: none that was begun before
     /// goes on after.
     ///
-    /// What is there to stay is not freed: `EINVAL` for a stream that would be both append-only and
-    /// drained; `EPERM` to make an append-only or sealed stream drained, or a drained one
-    /// append-only; `EINTR` if the task is being killed. Nothing is added then.
+    /// Errors are those of [`Properties::with`], and `EINTR` if the task is being killed. Nothing is
+    /// added then.
     pub(crate) fn add_properties(&self, add: Properties) -> Result {
-        if add.append_only && add.drain {
-            return Err(EINVAL);
-        }
         let writer = self.lock_for_writing()?;
         {
             let mut inner = self.inner.lock();
-            let has = inner.properties;
-            let new_drain = add.drain && !has.drain;
-            let new_append_only = add.append_only && !has.append_only;
-            if new_drain && (has.append_only || has.sealed) || new_append_only && has.drain {
-                return Err(EPERM);
-            }
-            inner.properties.append_only |= add.append_only;
-            inner.properties.sealed |= add.sealed;
-            inner.properties.drain |= add.drain;
-            inner.properties.no_share |= add.no_share;
+            inner.properties = inner.properties.with(add)?;
             if inner.drain() {
                 self.finish_drain(inner);
             }
@@ -117,7 +101,7 @@ impl Writer<'_> {
         let removed = {
             let mut inner = self.stream.inner.lock();
             let shrinks = len < inner.buffer.len();
-            if inner.properties.sealed || (inner.properties.append_only && shrinks) {
+            if inner.is(Property::Sealed) || (inner.is(Property::AppendOnly) && shrinks) {
                 return Err(EPERM);
             }
             if len < inner.draining.position() {
@@ -146,7 +130,7 @@ impl Writer<'_> {
     pub(crate) fn punch(&self, range: Range<u64>) -> Result {
         self.stream.unmap_ahead(range.clone());
         let mut inner = self.stream.inner.lock();
-        if inner.properties.sealed || inner.properties.append_only {
+        if inner.is(Property::Sealed) || inner.is(Property::AppendOnly) {
             return Err(EPERM);
         }
         // What the last page has after the end is zeros already, so all of it can go.
@@ -172,7 +156,7 @@ impl Writer<'_> {
     pub(crate) fn zero(&self, range: Range<u64>, keep_size: bool) -> Result {
         {
             let inner = self.stream.inner.lock();
-            if inner.properties.append_only {
+            if inner.is(Property::AppendOnly) {
                 return Err(EPERM);
             }
             inner.may_reserve(&range)?;
@@ -248,7 +232,7 @@ impl Inner {
     /// Whether the stream may get memory for `range`, and be as long as that: the errors are those
     /// of [`Writer::reserve`].
     fn may_reserve(&self, range: &Range<u64>) -> Result {
-        if self.properties.sealed {
+        if self.is(Property::Sealed) {
             return Err(EPERM);
         }
         if range.start < self.draining.position() {

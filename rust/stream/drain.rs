@@ -30,6 +30,7 @@
 
 use super::{
     Inner,
+    Property,
     Seat,
     Stream,
     PAGE_BYTES,
@@ -346,7 +347,7 @@ fn first_of_page(pos: u64) -> u64 {
 impl Inner {
     /// Whether what readers pass is freed.
     pub(super) fn is_drained(&self) -> bool {
-        self.properties.drain && !self.properties.sealed
+        self.is(Property::Drain) && !self.is(Property::Sealed)
     }
 
     /// Whether a write at the limit is to wait, as there are readers to make room.

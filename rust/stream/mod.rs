@@ -17,6 +17,7 @@ mod change;
 mod drain;
 mod no_share;
 mod pages;
+mod properties;
 mod quota;
 mod read;
 mod seat;
@@ -31,6 +32,10 @@ use self::{
 };
 pub(crate) use self::{
     drain::Own,
+    properties::{
+        Properties,
+        Property, //
+    },
     seat::{
         Access,
         Seat, //
@@ -80,19 +85,6 @@ const SLICE: usize = 1 << 20;
 
 /// The number of the next stream. The number 1 is that of the root directory.
 static NEXT_NUMBER: Atomic<i64> = Atomic::new(2);
-
-/// What a stream can be told to be, for good.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Properties {
-    /// Bytes are added at the end only.
-    pub(crate) append_only: bool,
-    /// Nothing is written any more.
-    pub(crate) sealed: bool,
-    /// What every handle that only reads has passed is freed, until the stream is sealed.
-    pub(crate) drain: bool,
-    /// Handles that only read get no references to pages.
-    pub(crate) no_share: bool,
-}
 
 /// Figures of a stream, of one moment.
 pub(crate) struct Info {
@@ -170,14 +162,19 @@ struct Inner {
 }
 
 impl Inner {
+    /// Whether the stream has `property`.
+    fn is(&self, property: Property) -> bool {
+        self.properties.contains(property)
+    }
+
     /// Whether bytes may still come from a handle other than one with this access.
     fn others_may_write(&self, access: Access) -> bool {
-        !self.properties.sealed && self.writers > usize::from(access.write)
+        !self.is(Property::Sealed) && self.writers > usize::from(access.write)
     }
 
     /// Whether there were writers and no byte can come any more.
     fn is_over(&self) -> bool {
-        self.had_writer && (self.writers == 0 || self.properties.sealed)
+        self.had_writer && (self.writers == 0 || self.is(Property::Sealed))
     }
 
     /// The position that no write may pass, for the limit's sake.
@@ -222,7 +219,7 @@ impl Stream {
             SizedBuffer::new(),
             Draining::new(),
             None,
-            Properties::default(),
+            Properties::empty(),
         )
     }
 

@@ -9,6 +9,7 @@
 use super::{
     Access,
     Inner,
+    Property,
     Stream,
     PAGE_BYTES, //
 };
@@ -25,7 +26,7 @@ use kernel::prelude::*;
 impl Inner {
     /// `EPERM` if a handle with this access gets no references to the stream's pages.
     pub(super) fn may_share(&self, access: Access) -> Result {
-        if self.properties.no_share && !access.write {
+        if self.is(Property::NoShare) && !access.write {
             return Err(EPERM);
         }
         Ok(())

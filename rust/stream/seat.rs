@@ -7,6 +7,7 @@ use super::{
         Mark,
         NewReader, //
     },
+    Property,
     Stream, //
 };
 use crate::sys::inode::InodeRef;
@@ -103,7 +104,7 @@ impl Drop for Seat {
             inner.draining.leave(mark);
             drained = inner.drain();
             // With the last reader gone, a write that has waited for room fails.
-            makes_room = inner.properties.drain && !inner.can_drain();
+            makes_room = inner.is(Property::Drain) && !inner.can_drain();
         }
         inner.seats -= 1;
         let inode = match inner.seats {

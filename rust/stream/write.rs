@@ -5,6 +5,7 @@
 use super::{
     stall::Stall,
     Progress,
+    Property,
     Stream,
     SLICE, //
 };
@@ -127,7 +128,7 @@ impl Writer<'_> {
         // Should there have been no memory for it before.
         drop(inner.free_drained());
         let before_end = pos < inner.buffer.len();
-        if inner.properties.sealed || (inner.properties.append_only && before_end) {
+        if inner.is(Property::Sealed) || (inner.is(Property::AppendOnly) && before_end) {
             return Err(EPERM);
         }
         if pos < inner.draining.position() {

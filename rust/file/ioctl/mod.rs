@@ -7,8 +7,9 @@
 //! address that cannot be read or written, `EFAULT`; a number that is none of ours, `ENOTTY`; a
 //! call that needs to write, or to read, on a handle that was not opened for it, `EBADF`.
 
+mod handle;
 mod open;
-mod state;
+mod stream;
 mod typed;
 
 pub(crate) use self::open::Opening;
@@ -78,26 +79,26 @@ pub(crate) enum Reply {
 }
 
 /// Does what `cmd` says, but for making a file.
-pub(crate) fn dispatch(handle: &Handle, file: &File, cmd: u32, arg: usize) -> Result<Reply> {
+pub(crate) fn dispatch(this: &Handle, file: &File, cmd: u32, arg: usize) -> Result<Reply> {
     let arg = Argument(UserPtr::from_addr(arg));
     match cmd {
-        abi::QEMUFILE_IOC_BUFOPEN => return open::bufopen(handle, &arg).map(Reply::Open),
-        abi::QEMUFILE_IOC_CLONE => return open::clone(handle, &arg).map(Reply::Open),
-        abi::QEMUFILE_IOC_GET_INFO => state::get_info(handle, file, &arg),
-        abi::QEMUFILE_IOC_SET_LENGTH => state::set_length(handle, file, &arg),
-        abi::QEMUFILE_IOC_GET_EXTENT => state::get_extent(handle, &arg),
-        abi::QEMUFILE_IOC_PUNCH => state::punch(handle, &arg),
-        abi::QEMUFILE_IOC_SET_LIMIT => state::set_limit(handle, &arg),
-        abi::QEMUFILE_IOC_SET_FLAGS => state::set_flags(handle, &arg),
-        abi::QEMUFILE_IOC_GET_ERROR => state::get_error(handle, &arg),
-        abi::QEMUFILE_IOC_SET_ERROR => state::set_error(handle, &arg),
-        abi::QEMUFILE_IOC_RATE_LIMIT => state::rate_limit(handle, &arg),
-        abi::QEMUFILE_IOC_PUT => typed::put(handle, file, &arg),
-        abi::QEMUFILE_IOC_GET => typed::get(handle, file, &arg),
-        abi::QEMUFILE_IOC_PEEK => typed::peek(handle, file, &arg),
-        abi::QEMUFILE_IOC_SKIP => typed::skip(handle, file, &arg),
-        abi::QEMUFILE_IOC_RAM_CONTROL => typed::ram_control(handle, file, &arg),
-        abi::QEMUFILE_IOC_SAVE_PAGE => typed::save_page(handle, file, &arg),
+        abi::QEMUFILE_IOC_BUFOPEN => return open::bufopen(this, &arg).map(Reply::Open),
+        abi::QEMUFILE_IOC_CLONE => return open::clone(this, &arg).map(Reply::Open),
+        abi::QEMUFILE_IOC_GET_INFO => handle::get_info(this, file, &arg),
+        abi::QEMUFILE_IOC_SET_LENGTH => stream::set_length(this, file, &arg),
+        abi::QEMUFILE_IOC_GET_EXTENT => stream::get_extent(this, &arg),
+        abi::QEMUFILE_IOC_PUNCH => stream::punch(this, &arg),
+        abi::QEMUFILE_IOC_SET_LIMIT => stream::set_limit(this, &arg),
+        abi::QEMUFILE_IOC_SET_FLAGS => stream::set_flags(this, &arg),
+        abi::QEMUFILE_IOC_GET_ERROR => handle::get_error(this, &arg),
+        abi::QEMUFILE_IOC_SET_ERROR => handle::set_error(this, &arg),
+        abi::QEMUFILE_IOC_RATE_LIMIT => handle::rate_limit(this, &arg),
+        abi::QEMUFILE_IOC_PUT => typed::put(this, file, &arg),
+        abi::QEMUFILE_IOC_GET => typed::get(this, file, &arg),
+        abi::QEMUFILE_IOC_PEEK => typed::peek(this, file, &arg),
+        abi::QEMUFILE_IOC_SKIP => typed::skip(this, file, &arg),
+        abi::QEMUFILE_IOC_RAM_CONTROL => typed::ram_control(this, file, &arg),
+        abi::QEMUFILE_IOC_SAVE_PAGE => typed::save_page(this, file, &arg),
         _ => Err(ENOTTY),
     }?;
     Ok(Reply::Done)
