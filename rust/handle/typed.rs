@@ -239,11 +239,9 @@ impl Handle {
             typed.set_error(err);
         }
         let result = call(&mut typed);
-        // Writes have latched what they lost. A call that was wrong latches nothing.
+        // Writes have latched what they lost.
         if let Err(err) = typed.get_error() {
-            if ![EPERM, ENXIO, ENOBUFS].contains(&err) {
-                self.latch(err);
-            }
+            self.latch(err);
         }
         let reached = typed.position();
         drop(typed);

@@ -4,6 +4,7 @@
 
 use super::Handle;
 use crate::{
+    qemu_file::is_latched,
     stream::Progress,
     sys::{
         file::{
@@ -115,8 +116,7 @@ impl Handle {
             }
         };
         if let Err(err) = end {
-            let harmless = [EAGAIN, EINTR, ERESTARTSYS, EPERM, EINVAL, ENXIO].contains(&err);
-            if !harmless && (err != EFAULT || done > 0) {
+            if is_latched(err, done) {
                 self.latch(err);
             }
         }

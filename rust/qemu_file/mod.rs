@@ -9,10 +9,8 @@
 //! # Errors
 //!
 //! The first error that costs bytes is latched ([`QemuFile::get_error`]): each later call does
-//! nothing but return it. Not latched are a call that was wrong from the start ([`EBADF`],
-//! [`EINVAL`]) and a call that may be made again ([`EAGAIN`], [`EINTR`], [`ERESTARTSYS`]). The
-//! latter has either moved a part of a run of bytes, and says how much, or it has not moved the
-//! position.
+//! nothing but return it. [`is_latched`] says which errors do. A call that may be made again has
+//! either moved a part of a run of bytes, and says how much, or it has not moved the position.
 //!
 //! # Staging
 //!
@@ -21,6 +19,7 @@
 //! backends bytes go, and from them they come, straight.
 
 mod get;
+mod latch;
 mod ops;
 mod put;
 mod ram;
@@ -32,9 +31,12 @@ pub mod mode;
 #[cfg(CONFIG_KUNIT = "y")]
 pub mod testing;
 
-pub use self::ops::{
-    Ops,
-    SavePage, //
+pub use self::{
+    latch::is_latched,
+    ops::{
+        Ops,
+        SavePage, //
+    },
 };
 
 use self::{
@@ -113,7 +115,7 @@ impl<'a, O: Ops> QemuFile<'a, O> {
 
     /// Latches `error` if it costs bytes, and hands it on.
     fn latch(&mut self, error: Error) -> Error {
-        if ![EAGAIN, EINTR, ERESTARTSYS].contains(&error) {
+        if is_latched(error, 1) {
             self.set_error(error);
         }
         error

@@ -68,7 +68,8 @@ impl<O: Ops> QemuFile<'_, O> {
             }
             false => none,
         };
-        result.map_err(|error| self.latch(error))
+        // As in QEMU, whatever it is.
+        result.inspect_err(|error| self.set_error(*error))
     }
 }
 

@@ -63,6 +63,7 @@ codes! {
     EPERM = 1,
     EINTR = 4,
     EIO = 5,
+    ENXIO = 6,
     EBADF = 9,
     EAGAIN = 11,
     ENOMEM = 12,
@@ -74,6 +75,7 @@ codes! {
     EPIPE = 32,
     EOVERFLOW = 75,
     EOPNOTSUPP = 95,
+    ENOBUFS = 105,
     ERESTARTSYS = 512,
     ENOTSUPP = 524,
 }
