@@ -24,6 +24,7 @@ use crate::{
         Stream, //
     },
     sys::{
+        alloc::GFP_STREAM,
         file::Whence,
         file_operations::{
             Advice,
@@ -92,7 +93,7 @@ impl<O: Opener> OpenFile<O> {
                 handle <- Handle::new(stream, access, inode),
                 pinned,
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_STREAM,
         )
     }
 

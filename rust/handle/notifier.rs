@@ -8,6 +8,7 @@
 use crate::{
     stream::Stream,
     sys::{
+        alloc::GFP_STREAM,
         fasync::{
             AsyncFile,
             AsyncQueue,
@@ -69,7 +70,7 @@ impl Notifier {
                 wants_room: AsyncQueue::new(),
                 timer <- HrTimer::new(),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_STREAM,
         )
     }
 

@@ -42,6 +42,7 @@ use crate::{
         SizedBuffer, //
     },
     sys::{
+        alloc::GFP_STREAM,
         file::FileExt,
         poll::Events,
         sched::is_user_task,
@@ -182,8 +183,8 @@ impl NewReader {
             looks: Atomic::new(0),
         };
         Ok(Self {
-            mark: Arc::new(mark, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?,
-            node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?,
+            mark: Arc::new(mark, GFP_STREAM)?,
+            node: RBTreeNodeReservation::new(GFP_STREAM)?,
         })
     }
 }

@@ -46,6 +46,7 @@ pub(crate) use self::{
 use crate::{
     sized_buffer::SizedBuffer,
     sys::{
+        alloc::GFP_STREAM,
         fasync::{
             AsyncQueue,
             Band, //
@@ -230,7 +231,7 @@ impl Stream {
         properties: Properties,
     ) -> Result<Arc<Self>> {
         let number = NEXT_NUMBER.fetch_add(1, Relaxed) as u64;
-        let polled = Arc::pin_init(new_poll_queue!("qemufile::polled"), GFP_KERNEL_ACCOUNT)?;
+        let polled = Arc::pin_init(new_poll_queue!("qemufile::polled"), GFP_STREAM)?;
         let quota = Quota::new(buffer.allocated())?;
         Arc::pin_init(
             pin_init!(Self {
@@ -258,7 +259,7 @@ impl Stream {
                 wants_data: AsyncQueue::new(),
                 wants_room: AsyncQueue::new(),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_STREAM,
         )
     }
 

@@ -14,10 +14,13 @@ use super::{
     Writer,
     PAGE_BYTES, //
 };
-use crate::sys::user::{
-    current_is_unlimited,
-    current_user,
-    UserTable, //
+use crate::sys::{
+    alloc::GFP_STREAM,
+    user::{
+        current_is_unlimited,
+        current_user,
+        UserTable, //
+    },
 };
 use core::ops::Range;
 use kernel::{
@@ -85,8 +88,8 @@ impl NewUser {
     fn new(number: u32, max: u64) -> Result<Self> {
         let held = Atomic::new(0);
         Ok(Self {
-            user: Arc::new(User { number, max, held }, GFP_KERNEL_ACCOUNT)?,
-            node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
+            user: Arc::new(User { number, max, held }, GFP_STREAM)?,
+            node: RBTreeNodeReservation::new(GFP_STREAM)?,
         })
     }
 }

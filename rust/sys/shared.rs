@@ -6,16 +6,13 @@
 //!
 //! [`Arc`]: kernel::sync::Arc
 
-use super::alloc::MayFail;
+use super::alloc::GFP_STREAM;
 use core::{
     ops::Deref,
     ptr::NonNull, //
 };
 use kernel::{
-    alloc::{
-        AllocError,
-        Box, //
-    },
+    alloc::AllocError,
     prelude::*,
     sync::{
         atomic::{
@@ -39,7 +36,7 @@ struct Counted<T> {
 ///
 /// # Invariants
 ///
-/// `ptr` comes from [`Box::leak`], and each `Shared` owns one count of `refs`.
+/// `ptr` comes from [`KBox::leak`], and each `Shared` owns one count of `refs`.
 pub(crate) struct Shared<T> {
     ptr: NonNull<Counted<T>>,
 }
@@ -57,10 +54,10 @@ impl<T> Shared<T> {
             refs: Refcount::new(1),
             value,
         };
-        let counted = Box::<_, MayFail>::new(counted, GFP_KERNEL_ACCOUNT)?;
-        // INVARIANT: The pointer is fresh from `Box::leak` and its count of one is ours.
+        let counted = KBox::new(counted, GFP_STREAM)?;
+        // INVARIANT: The pointer is fresh from `KBox::leak` and its count of one is ours.
         Ok(Self {
-            ptr: NonNull::from(Box::leak(counted)),
+            ptr: NonNull::from(KBox::leak(counted)),
         })
     }
 
@@ -104,9 +101,9 @@ impl<T> Deref for Shared<T> {
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         if self.counted().refs.dec_and_test() {
-            // SAFETY: By the type invariant the pointer comes from `Box::leak`, and the last count
+            // SAFETY: By the type invariant the pointer comes from `KBox::leak`, and the last count
             // was ours: nobody else uses it.
-            drop(unsafe { Box::<_, MayFail>::from_raw(self.ptr.as_ptr()) });
+            drop(unsafe { KBox::from_raw(self.ptr.as_ptr()) });
         }
     }
 }
