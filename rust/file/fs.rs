@@ -18,10 +18,7 @@ use crate::{
     sys::{
         file::FileExt,
         inode::InodeRef,
-        mmap::{
-            Fault,
-            NewMapping, //
-        },
+        mmap::Fault,
         pseudo_fs::{
             InodeOperations,
             Mount,
@@ -43,6 +40,10 @@ use kernel::{
             FileDescriptorReservation, //
         },
         File, //
+    },
+    mm::virt::{
+        flags,
+        VmaNew, //
     },
     prelude::*,
     sync::{
@@ -85,21 +86,23 @@ impl StreamFs {
         Ok(number)
     }
 
-    /// Makes `mapping` one of a stream's pages, by a file on `mount`.
+    /// Makes `vma` a mapping of a stream's pages, by a file on `mount`.
     ///
-    /// `EACCES` for a shared mapping that may be written, `ENOMEM`, `ENFILE`.
-    pub(crate) fn map(
-        mount: &Mount<'_, Self>,
-        stream: &Arc<Stream>,
-        mapping: &NewMapping<'_>,
-    ) -> Result {
+    /// `EACCES` for a shared mapping that may be written: a write through one would pass by copy on
+    /// write, limits and seals. `EPERM` for one of code, as on any mount that is noexec. `ENOMEM`,
+    /// `ENFILE`.
+    pub(crate) fn map(mount: &Mount<'_, Self>, stream: &Arc<Stream>, vma: &VmaNew) -> Result {
+        vma.try_clear_mayexec().or(Err(EPERM))?;
+        if vma.flags() & flags::SHARED != 0 {
+            vma.try_clear_maywrite().or(Err(EACCES))?;
+        }
         // A mapping is nobody who could write or would wait for bytes.
         let access = Access {
             read: false,
             write: false,
         };
         let file = Self::open_as(mount, stream.clone(), access, O_RDONLY)?;
-        FILES.map(mapping, &file)
+        FILES.map(vma, &file)
     }
 
     fn open_as(

@@ -32,7 +32,6 @@ use crate::{
             FileOperations, //
         },
         inode::InodeRef,
-        mmap::NewMapping,
         poll::{
             Events,
             PollTable, //
@@ -51,6 +50,7 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
+    mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
     sync::Arc, //
@@ -158,9 +158,9 @@ impl<O: Opener> FileOperations for OpenFile<O> {
     ///
     /// A mapping outlives its descriptor, and keeps the stream. It is one of the stream's regular
     /// file, also if made through the device, whose inode all streams share.
-    fn mmap(this: Pin<&Self>, file: &File, mapping: &NewMapping<'_>) -> Result {
+    fn mmap(this: Pin<&Self>, file: &File, vma: &VmaNew) -> Result {
         let mount = Self::mount(this, file)?;
-        StreamFs::map(&mount, Self::handle(this).stream(), mapping)
+        StreamFs::map(&mount, Self::handle(this).stream(), vma)
     }
 
     fn fasync(this: Pin<&Self>, file: &File, fd: i32, on: i32) -> Result {

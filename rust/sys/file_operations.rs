@@ -16,7 +16,6 @@ pub(super) use self::vtable::Vtable;
 use super::{
     bindings as helpers,
     file::Whence,
-    mmap::NewMapping,
     poll::{
         Events,
         PollTable, //
@@ -38,6 +37,7 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
+    mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
     types::ForeignOwnable, //
@@ -167,7 +167,7 @@ pub(crate) trait FileOperations: Sized {
     fn mmap(
         _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
         _file: &File,
-        _mapping: &NewMapping<'_>,
+        _vma: &VmaNew,
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }

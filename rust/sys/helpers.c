@@ -607,22 +607,6 @@ int qemufile_fault_insert(struct vm_fault *vmf, struct page *page)
 	return err == -EBUSY ? 0 : err;
 }
 
-/* -EPERM for code, as on any mount that is noexec, -EACCES for what others would see written. */
-int qemufile_vma_make_mixed(struct vm_area_struct *vma, const struct vm_operations_struct *ops)
-{
-	if (vma->vm_flags & VM_EXEC)
-		return -EPERM;
-	vm_flags_clear(vma, VM_MAYEXEC);
-	if (vma->vm_flags & VM_SHARED) {
-		if (vma->vm_flags & VM_WRITE)
-			return -EACCES;
-		vm_flags_clear(vma, VM_MAYWRITE);
-	}
-	vm_flags_set(vma, VM_MIXEDMAP);
-	vma->vm_ops = ops;
-	return 0;
-}
-
 /* All pages that have one of the bytes from @start to before @end. */
 void qemufile_unmap(struct inode *inode, u64 start, u64 end, bool even_cows)
 {

@@ -16,6 +16,7 @@ use kernel::{
     bindings,
     error::to_result,
     fs::File,
+    mm::virt::VmaNew,
     prelude::*, //
 };
 
@@ -23,7 +24,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `fault` is valid for `'a`, and in a mapping made by [`NewMapping::make_mixed`].
+/// `fault` is valid for `'a`, and in a mapping made by [`make_mixed`].
 pub(crate) struct Fault<'a> {
     fault: *mut bindings::vm_fault,
     _lifetime: PhantomData<&'a mut bindings::vm_fault>,
@@ -66,45 +67,20 @@ pub(super) fn fault_result(result: Result) -> bindings::vm_fault_t {
     }
 }
 
-/// A mapping that is being made.
+/// Makes `vma` a mapping of pages that `operations` find in `file`.
 ///
-/// # Invariants
+/// # Safety
 ///
-/// `vma` is valid for `'a` and is being set up.
-pub(crate) struct NewMapping<'a> {
-    vma: *mut bindings::vm_area_struct,
-    _lifetime: PhantomData<&'a mut bindings::vm_area_struct>,
-}
-
-impl NewMapping<'_> {
-    /// # Safety
-    ///
-    /// `vma` must be valid, and being set up, for the lifetime of the result.
-    pub(super) unsafe fn from_raw(vma: *mut bindings::vm_area_struct) -> Self {
-        // INVARIANT: By the caller's promise.
-        Self {
-            vma,
-            _lifetime: PhantomData,
-        }
-    }
-
-    /// Makes it a mapping of pages that `operations` find in `file`.
-    ///
-    /// `EACCES` for a shared mapping that may be written, `EPERM` for one of code.
-    ///
-    /// # Safety
-    ///
-    /// `operations` must fit `file`.
-    pub(super) unsafe fn make_mixed(
-        &self,
-        file: &File,
-        operations: &'static bindings::vm_operations_struct,
-    ) -> Result {
-        // SAFETY: The area is being set up, so all may be set; it takes a reference to the file.
-        unsafe {
-            to_result(helpers::qemufile_vma_make_mixed(self.vma, operations))?;
-            bindings::vma_set_file(self.vma, file.as_ptr());
-        }
-        Ok(())
+/// `operations` must fit `file`.
+pub(super) unsafe fn make_mixed(
+    vma: &VmaNew,
+    file: &File,
+    operations: &'static bindings::vm_operations_struct,
+) {
+    vma.set_mixedmap();
+    // SAFETY: The area is being set up, so all may be set; it takes a reference to the file.
+    unsafe {
+        (*vma.as_ptr()).vm_ops = operations;
+        bindings::vma_set_file(vma.as_ptr(), file.as_ptr());
     }
 }

@@ -24,8 +24,8 @@ use super::{
     inode::InodeRef,
     mmap::{
         fault_result,
-        Fault,
-        NewMapping, //
+        make_mixed,
+        Fault, //
     },
 };
 use core::{
@@ -42,6 +42,7 @@ use kernel::{
     },
     ffi::c_int,
     fs::File,
+    mm::virt::VmaNew,
     module::this_module,
     prelude::*,
     sync::aref::ARef,
@@ -265,14 +266,14 @@ impl<T: InodeOperations> PseudoFs<T> {
         }
     }
 
-    /// Makes `mapping` one of the pages of `file`.
+    /// Makes `vma` a mapping of the pages of `file`.
     ///
-    /// `EACCES` for a shared mapping that may be written, `EPERM` for one of code, `ENXIO` if the
-    /// file is not one of this file system.
-    pub(crate) fn map(&'static self, mapping: &NewMapping<'_>, file: &File) -> Result {
+    /// `ENXIO` if the file is not one of this file system.
+    pub(crate) fn map(&'static self, vma: &VmaNew, file: &File) -> Result {
         self.inode_of(file)?;
         // SAFETY: The file is one of ours.
-        unsafe { mapping.make_mixed(file, &Self::MAPPING) }
+        unsafe { make_mixed(vma, file, &Self::MAPPING) };
+        Ok(())
     }
 
     /// The inode of `file` if it is one of this file system: `ENXIO` otherwise.

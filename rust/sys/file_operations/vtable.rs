@@ -10,7 +10,6 @@ use super::{
 use crate::sys::{
     bindings as helpers,
     file::Whence,
-    mmap::NewMapping,
     poll::PollTable,
     splice::{
         self,
@@ -39,6 +38,7 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
+    mm::virt::VmaNew,
     module::this_module,
     prelude::*,
     seq_file::SeqFile,
@@ -243,14 +243,14 @@ impl<T: FileOperations> Vtable<T> {
         vma: *mut bindings::vm_area_struct,
     ) -> c_int {
         // SAFETY: By the caller's promise.
-        let (this, file, mapping) = unsafe {
+        let (this, file, vma) = unsafe {
             (
                 state::<T>(file),
                 File::from_raw_file(file),
-                NewMapping::from_raw(vma),
+                VmaNew::from_raw(vma),
             )
         };
-        status(T::mmap(this, file, &mapping))
+        status(T::mmap(this, file, vma))
     }
 
     /// # Safety
