@@ -86,11 +86,6 @@ struct page *qemufile_folio_page(struct folio *folio, unsigned long n)
 	return folio_page(folio, n);
 }
 
-unsigned long qemufile_folio_page_idx(struct folio *folio, struct page *page)
-{
-	return folio_page_idx(folio, page);
-}
-
 unsigned long qemufile_folio_nr_pages(struct folio *folio)
 {
 	return folio_nr_pages(folio);
@@ -167,11 +162,6 @@ size_t qemufile_iov_iter_zero_atomic(size_t len, struct iov_iter *to)
 void qemufile_poll_wait(struct file *file, wait_queue_head_t *queue, poll_table *table)
 {
 	poll_wait(file, queue, table);
-}
-
-__poll_t qemufile_poll_requested_events(const poll_table *table)
-{
-	return poll_requested_events(table);
 }
 
 void qemufile_wake_up_poll(wait_queue_head_t *queue, __poll_t events)
