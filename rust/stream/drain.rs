@@ -44,7 +44,6 @@ use crate::{
     sys::{
         alloc::GFP_STREAM,
         file::FileExt,
-        poll::Events,
         sched::is_user_task,
         task_work, //
     },
@@ -486,8 +485,6 @@ impl Stream {
         if let Some(mark) = seat.mark() {
             self.inner.lock().draining.moved(mark, pos);
         }
-        // What can be done without waiting depends on the position.
-        self.wake(Events::IN | Events::OUT);
     }
 }
 
