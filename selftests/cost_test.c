@@ -19,7 +19,7 @@ static long long now_ns(void)
 
 /* ---- mappings ---- */
 
-#define MAPPINGS 10000
+#define MAPPINGS 1500
 
 /* The shortest of a few writes of one byte at @pos and a step further each, in ns. */
 static long long write_ns(int fd, off_t pos, off_t step)

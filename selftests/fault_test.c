@@ -635,45 +635,68 @@ TEST_F(fault, whoever_waits_for_a_writer_can_be_killed)
 	close(uffd);
 }
 
-/*
- * Pages of the source are there when they are faulted in, and gone when they are
- * copied. A write makes progress or ends, one that is all or nothing as well.
- */
-TEST_F(fault, a_write_ends_though_its_source_goes_again_and_again)
+/* Memory of which one page at a time is there: to bring one takes the others away. */
+struct narrow_memory {
+	char *memory;
+	size_t len;
+	int uffd;
+	atomic_int over;
+};
+
+static void *bring_one_at_a_time(void *arg)
 {
-	for (int atomic = 0; atomic <= 1; atomic++) {
-		const size_t len = 64 * PAGE;
-		pid_t child = fork_child();
-		bool is_over = false;
+	struct narrow_memory *narrow = arg;
+	static char bytes[PAGE];
 
-		ASSERT_LE(0, child);
-		if (child == 0) {
-			struct iovec iov = { .iov_len = len };
-			char *memory;
+	while (!narrow->over) {
+		struct pollfd poll_fd = { .fd = narrow->uffd, .events = POLLIN };
+		struct uffdio_copy copy = { .src = (unsigned long)bytes, .len = PAGE };
+		struct uffd_msg message;
 
-			/* A third process drops the pages as fast as it can. */
-			memory = mmap(NULL, len, PROT_READ | PROT_WRITE,
-				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-			iov.iov_base = memory;
-			if (fork_child() == 0) {
-				for (;;)
-					madvise(memory, len, MADV_REMOVE);
-			}
-			sleep_ms(20);
-			for (int i = 0; i < 3; i++)
-				pwritev2(self->fd, &iov, 1, 0, atomic ? RWF_ATOMIC : 0);
-			_exit(0);
-		}
-		for (int ms = 0; ms < 8000 && !is_over; ms += 10) {
-			is_over = waitpid(child, NULL, WNOHANG) == child;
-			sleep_ms(10);
-		}
-		EXPECT_TRUE(is_over) TH_LOG("atomic: %d", atomic);
-		if (!is_over) {
-			kill(child, SIGKILL);
-			waitpid(child, NULL, 0);
+		if (poll(&poll_fd, 1, 50) != 1 ||
+		    read(narrow->uffd, &message, sizeof(message)) != sizeof(message))
+			continue;
+		copy.dst = message.arg.pagefault.address & ~(PAGE - 1);
+		fill(bytes, PAGE, copy.dst - (unsigned long)narrow->memory, 1);
+		madvise(narrow->memory, narrow->len, MADV_DONTNEED);
+		ioctl(narrow->uffd, UFFDIO_COPY, &copy);
+	}
+	return NULL;
+}
+
+/*
+ * Pages are there when they are faulted in, and gone when they are copied. A call
+ * goes on with what it has, one that is all or nothing as well.
+ */
+TEST_F(fault, a_call_ends_though_one_page_is_there_at_a_time)
+{
+	enum { READ, WRITE, WRITE_ATOMICALLY };
+	struct narrow_memory narrow = { .len = 16 * PAGE };
+	pthread_t thread;
+
+	narrow.uffd = slow_memory(&narrow.memory, narrow.len);
+	if (narrow.uffd < 0)
+		SKIP(return, "no userfaultfd");
+	ASSERT_EQ((long long)narrow.len, put_at(self->fd, 0, narrow.len, 2));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, bring_one_at_a_time, &narrow));
+	for (int how = READ; how <= WRITE_ATOMICALLY; how++) {
+		struct iovec iov = { .iov_base = narrow.memory, .iov_len = narrow.len };
+		ssize_t moved;
+
+		/* A call that does not end is ended by the harness. */
+		if (how == READ)
+			moved = preadv(self->fd, &iov, 1, 0);
+		else
+			moved = pwritev2(self->fd, &iov, 1, 0, how == WRITE ? 0 : RWF_ATOMIC);
+		EXPECT_EQ((ssize_t)narrow.len, moved) TH_LOG("%d", how);
+		if (how != READ) {
+			EXPECT_EQ((long long)narrow.len, right_at(self->fd, 0, narrow.len, 1));
+			EXPECT_EQ((long long)narrow.len, put_at(self->fd, 0, narrow.len, 2));
 		}
 	}
+	narrow.over = 1;
+	pthread_join(thread, NULL);
+	close(narrow.uffd);
 }
 
 TEST_HARNESS_MAIN

@@ -104,7 +104,7 @@ impl Stream {
             if let Err(err) = stall.note(copied) {
                 break Err(err);
             }
-            if faulted && dst.fault_in(SLICE) == 0 {
+            if faulted && dst.fault_in(stall.limit(SLICE)) == 0 {
                 break Err(EFAULT);
             }
             if fatal_signal_pending() {
