@@ -399,11 +399,11 @@ static void cut_off_all(void *fd)
 
 TEST_F(mmap, that_is_long_is_undone_while_others_go_on)
 {
-	const long long len = 32 * MiB;
-	int percent[7];
+	const long long len = 8 * MiB;
+	int percent[5];
 
 	for (size_t i = 0; i < ARRAY_LEN(percent); i++) {
-		char *memories[6];
+		char *memories[8];
 
 		ASSERT_EQ(len, put_at(self->fd, 0, len, ZEROS));
 		for (size_t j = 0; j < ARRAY_LEN(memories); j++) {
