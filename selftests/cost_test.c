@@ -88,6 +88,18 @@ TEST_F(cost, a_hole_is_filled_in_no_longer_when_it_is_mapped_often)
 
 /* ---- long calls ---- */
 
+/* Of regular files alone, as some of the calls are. */
+FIXTURE(others) {
+};
+
+FIXTURE_SETUP(others)
+{
+}
+
+FIXTURE_TEARDOWN(others)
+{
+}
+
 /* A long call on the stream, in a thread of its own. */
 struct long_call {
 	int fd;
@@ -163,7 +175,7 @@ static void *make_long_call(void *arg)
  * While somebody changes 96 MiB in one call, a reader reads the first byte over
  * and over. The longest wait is a small part of what the call takes.
  */
-TEST(a_long_change_holds_up_no_reader)
+TEST_F(others, go_on_while_a_long_change_is_made)
 {
 	struct long_call calls[] = {
 		{ .name = "RWF_ATOMIC", .make = atomic_write, .wanted = LONG },
@@ -221,7 +233,7 @@ TEST(a_long_change_holds_up_no_reader)
 }
 
 /* A whole file, and what is at the same offset: the nodes are shared, not the pages one by one. */
-TEST(a_file_is_cloned_in_the_same_time_for_any_length)
+TEST_F(others, wait_no_longer_for_a_clone_of_any_length)
 {
 	long long took[2] = { INT64_MAX, INT64_MAX };
 	const long long lens[2] = { MiB, 128 * MiB };
