@@ -6,18 +6,9 @@
 //! it. A clone and a pipe hold such references, also after the stream has other bytes there: so a
 //! reader can make a writer pay for any number of old pages. With this property it cannot.
 
-use super::{
-    Access,
-    Inner,
-    Property,
-    Stream,
-    PAGE_BYTES, //
-};
+use super::{Access, Inner, Property, Stream};
 use crate::sys::{
-    page::{
-        PageRef,
-        PAGE_SIZE, //
-    },
+    page::PageRef,
     sched::fatal_signal_pending,
     splice::Pipe, //
 };
@@ -56,12 +47,7 @@ impl Stream {
             if here < inner.draining.position() {
                 break Err(ENXIO);
             }
-            let left = inner.buffer.len().saturating_sub(here);
-            let offset = (here % PAGE_BYTES) as usize;
-            let part = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(len - done)
-                .min(PAGE_SIZE - offset);
+            let (offset, part) = inner.part_of_page(here, len - done);
             if part == 0 {
                 break Ok(());
             }

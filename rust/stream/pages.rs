@@ -4,6 +4,7 @@
 
 use super::{
     Access,
+    Inner,
     Own,
     Seat,
     Stream,
@@ -65,12 +66,7 @@ impl Stream {
         }
         while done < len && !pipe.is_full() && inner.may_share(seat.access).is_ok() {
             let here = pos.saturating_add(done as u64);
-            let left = inner.buffer.len().saturating_sub(here);
-            let offset = (here % PAGE_BYTES) as usize;
-            let part = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(len - done)
-                .min(PAGE_SIZE - offset);
+            let (offset, part) = inner.part_of_page(here, len - done);
             if part == 0 {
                 break;
             }
@@ -114,6 +110,20 @@ impl Stream {
         let inner = self.inner.lock();
         inner.may_share(access)?;
         Ok((inner.buffer.try_clone()?, inner.draining.position()))
+    }
+}
+
+impl Inner {
+    /// Where in its page the byte at `pos` is, and how many bytes there are from there on, in the
+    /// page and before the end: up to `most`.
+    pub(super) fn part_of_page(&self, pos: u64, most: usize) -> (usize, usize) {
+        let left = self.buffer.len().saturating_sub(pos);
+        let offset = (pos % PAGE_BYTES) as usize;
+        let part = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(most)
+            .min(PAGE_SIZE - offset);
+        (offset, part)
     }
 }
 
