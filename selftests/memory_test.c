@@ -756,6 +756,46 @@ static int call_splice(int fd)
 	return moved > 0 ? 0 : -1;
 }
 
+/* A file is on all lists of those to be told, or on none. */
+TEST_F(injection, o_async_is_set_or_is_not)
+{
+	struct qemufile_limit limit = { .limit = MiB };
+	struct timespec none = {};
+	bool failed = true;
+	int nth, refused = 0;
+	sigset_t wanted;
+
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGRTMIN);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &wanted, NULL));
+	for (nth = 1; failed; nth++) {
+		int fd = open_file(O_RDWR), result, error, signals = 0;
+
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, fcntl(fd, F_SETOWN, getpid()));
+		ASSERT_EQ(0, fcntl(fd, F_SETSIG, SIGRTMIN));
+		fail_nth(nth);
+		result = fcntl(fd, F_SETFL, O_ASYNC);
+		error = errno;
+		failed = has_failed();
+		/* An allocation may be one that can do without. */
+		if (result) {
+			EXPECT_TRUE(failed);
+			EXPECT_EQ(ENOMEM, error);
+			refused++;
+		}
+		EXPECT_EQ(result ? 0 : O_ASYNC, fcntl(fd, F_GETFL) & O_ASYNC);
+		/* For one that reads, and for one that writes. */
+		ASSERT_EQ(0, ioctl(fd, QEMUFILE_IOC_SET_LIMIT, &limit));
+		while (sigtimedwait(&wanted, NULL, &none) == SIGRTMIN)
+			signals++;
+		EXPECT_EQ(result ? 0 : 2, signals);
+		ASSERT_EQ(0, close(fd));
+	}
+	/* For any of the lists. */
+	EXPECT_LE(3, refused);
+}
+
 TEST_F(injection, each_allocation_of_other_calls_may_fail)
 {
 	const struct {

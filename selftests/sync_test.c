@@ -260,9 +260,8 @@ struct clear_race {
 	int fd;
 	atomic_int round;
 	atomic_int done;
+	atomic_int over;
 };
-
-enum { CLEAR_ROUNDS = 4000 };
 
 static int set_error(int fd, int number)
 {
@@ -276,27 +275,28 @@ static void *clear_in_turns(void *arg)
 	struct clear_race *race = arg;
 
 	pin_to(1);
-	for (int round = 1; round <= CLEAR_ROUNDS; round++) {
+	for (int round = 1;; round++) {
 		while (race->round < round)
-			;
+			if (race->over)
+				return NULL;
 		for (int i = 0; i < 4; i++)
 			set_error(race->fd, 0);
 		race->done = round;
 	}
-	return NULL;
 }
 
 /* One thread latches an error, another one clears it. */
 TEST_F(sync, what_is_told_is_what_is_latched)
 {
 	struct clear_race race = { .fd = self->fd };
+	long long end = now_ms() + 2 * RACE_MS;
 	struct qemufile_error error;
 	pthread_t thread;
 	int wrong = 0;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, clear_in_turns, &race));
 	pin_to(0);
-	for (int round = 1; round <= CLEAR_ROUNDS; round++) {
+	for (int round = 1; now_ms() < end; round++) {
 		race.round = round;
 		for (int i = 0; i < 4; i++)
 			set_error(self->fd, -EIO);
@@ -306,6 +306,7 @@ TEST_F(sync, what_is_told_is_what_is_latched)
 		wrong += ERRNO_OF(fsync(self->fd)) != -error.error;
 		ASSERT_EQ(0, set_error(self->fd, 0));
 	}
+	race.over = 1;
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, wrong);
 }
