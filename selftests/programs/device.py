@@ -23,7 +23,8 @@ def read_header():
     for name, body in re.findall(r"struct qemufile_(\w+) \{(.*?)\};", text, re.S):
         fields = [(field, FIELDS[kind]) for kind, field in re.findall(r"__(\w+) (\w+);", body)]
         setattr(abi, name, type(name, (ctypes.Structure,), {"_fields_": fields}))
-    for name, value in re.findall(r"#define QEMUFILE_(\w+)[ \t]+(\S.*)", text):
+    for name, value in re.findall(
+            r"^(?:#define)?[ \t]+QEMUFILE_(\w+)(?: =)?[ \t]+(\S.*)", text, re.M):
         call = re.match(r"(_IOW?R?)\(QEMUFILE_IOC_MAGIC, (\w+), struct qemufile_(\w+)\)", value)
         if call:
             size = ctypes.sizeof(getattr(abi, call[3]))
