@@ -115,7 +115,7 @@ struct long_call {
 	long long took;
 };
 
-#define LONG (96 * MiB)
+#define LONG (48 * MiB)
 
 static ssize_t atomic_write(struct long_call *call)
 {
@@ -172,7 +172,7 @@ static void *make_long_call(void *arg)
 }
 
 /*
- * While somebody changes 96 MiB in one call, a reader reads the first byte over
+ * While somebody changes 48 MiB in one call, a reader reads the first byte over
  * and over. The longest wait is a small part of what the call takes.
  */
 TEST_F(others, go_on_while_a_long_change_is_made)
@@ -236,11 +236,11 @@ TEST_F(others, go_on_while_a_long_change_is_made)
 TEST_F(others, wait_no_longer_for_a_clone_of_any_length)
 {
 	long long took[2] = { INT64_MAX, INT64_MAX };
-	const long long lens[2] = { MiB, 128 * MiB };
-	char *memory = fresh_memory(128 * MiB);
+	const long long lens[2] = { MiB, 64 * MiB };
+	char *memory = fresh_memory(64 * MiB);
 
 	ASSERT_NE(NULL, memory);
-	memset(memory, 1, 128 * MiB);
+	memset(memory, 1, 64 * MiB);
 	for (int i = 0; i < 2; i++) {
 		int from = open_file(O_RDWR);
 
@@ -257,9 +257,9 @@ TEST_F(others, wait_no_longer_for_a_clone_of_any_length)
 		}
 		close(from);
 	}
-	TH_LOG("1 MiB: %lld us, 128 MiB: %lld us", took[0] / 1000, took[1] / 1000);
+	TH_LOG("1 MiB: %lld us, 64 MiB: %lld us", took[0] / 1000, took[1] / 1000);
 	EXPECT_LT(took[1], 5 * took[0] + 1000000);
-	munmap(memory, 128 * MiB);
+	munmap(memory, 64 * MiB);
 }
 
 /* SEEK_HOLE passes over what is full without looking at each page. */
@@ -270,12 +270,12 @@ TEST_F(cost, the_next_hole_is_found_in_the_same_time_for_any_length)
 
 	ASSERT_NE(NULL, memory);
 	memset(memory, 1, MiB);
-	for (int i = 0; i < 128; i++)
+	for (int i = 0; i < 64; i++)
 		ASSERT_EQ(MiB, write(self->fd, memory, MiB));
 	for (int i = 0; i < 20; i++) {
 		long long start = now_ns(), this_time;
 
-		ASSERT_EQ(128 * MiB, lseek(self->fd, 0, SEEK_HOLE));
+		ASSERT_EQ(64 * MiB, lseek(self->fd, 0, SEEK_HOLE));
 		this_time = now_ns() - start;
 		took = this_time < took ? this_time : took;
 	}

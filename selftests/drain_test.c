@@ -879,7 +879,7 @@ static double read_us(int writer, int reader)
 
 TEST_F(drain, readers_cost_one_another_nothing)
 {
-	enum { MANY = 4000 };
+	enum { MANY = 2000 };
 	struct rlimit files = { .rlim_cur = MANY + 100, .rlim_max = MANY + 100 };
 	double few, many;
 
@@ -904,7 +904,7 @@ static void pass_all(void *fd)
 
 TEST_F(drain, much_at_once_is_freed_while_others_go_on)
 {
-	const long long len = 64 * MiB;
+	const long long len = 24 * MiB;
 	int percent[3];
 
 	for (size_t i = 0; i < ARRAY_LEN(percent); i++) {

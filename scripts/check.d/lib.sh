@@ -18,7 +18,7 @@ run_selftests() {
 				"$([ "$variant" = m32 ] && echo M32=1 || echo M32=)" || return
 		} 5<"$out"
 	done
-	"$TOP/scripts/vm.sh" --kernel "$kernel" --timeout 900 \
+	"$TOP/scripts/vm.sh" --kernel "$kernel" --timeout 1500 \
 		--log "$out/selftests-$kernel.kernel.log" "$@" -- \
 		sh "$TOP/scripts/run-selftests.sh" "${dirs[@]}" \
 		>"$out/selftests-$kernel.tap" || status=$?
