@@ -15,7 +15,7 @@ OUT := $(if $(CLIPPY),--out clippy-$(KERNEL))
 run := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES; exec
 
 .PHONY: modules modules_install rust-analyzer clean help setup rustfmt rustfmtcheck \
-	demo check kunit soak coverage fuzz vm
+	demo check kunit soak coverage fuzz htmldocs vm
 
 ifeq ($(KDIR),)
 modules modules_install rust-analyzer:
@@ -57,6 +57,9 @@ coverage:
 fuzz:
 	@$(run) scripts/host.sh fuzz $(SECONDS)
 
+htmldocs:
+	@$(run) scripts/docs.sh
+
 vm: modules
 	@$(run) scripts/vm.sh --kernel $(KERNEL) -- $(CMD)
 
@@ -68,6 +71,7 @@ help:
 	@echo 'make soak [SECONDS=600]  races and random calls for long, on the debug kernel'
 	@echo 'make coverage         which lines of SizedBuffer and QemuFile the tests on the host reach'
 	@echo 'make fuzz [SECONDS=0] SizedBuffer with operations that a fuzzer makes up; 0 is for ever'
+	@echo 'make htmldocs         the documentation as HTML: build/docs/html/index.html'
 	@echo 'make vm CMD=...       run a command in a virtual machine with the module (see scripts/vm.sh --help)'
 	@echo 'make setup            only the set-up, into $${XDG_CACHE_HOME:-~/.cache}/qemufile'
 	@echo 'make rustfmt          format the Rust code; rustfmtcheck only looks'

@@ -25,8 +25,8 @@ ROOT_PACKAGES=(
 	# The virtual machines, and what runs in them
 	qemu-system-x86 virtiofsd procps iproute2 socat strace util-linux
 	libaio-dev liburing-dev
-	# Only for make check
-	shellcheck
+	# Only for make check: shellcheck, and Sphinx for make htmldocs
+	shellcheck python3-sphinx
 )
 
 # ---- stamps: what is done, and by which text of this script
