@@ -12,7 +12,6 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 SUITE=trixie
-MIRROR=http://deb.debian.org/debian
 IMAGE=linux-image-cloud-amd64
 HOST_PACKAGES=(mmdebstrap)
 ROOT_PACKAGES=(
@@ -37,7 +36,7 @@ hash_of() { sha256sum <<<"$*" | cut -c1-32; }
 # takes in the phase's own text and the hash of the phases that it builds on.
 wanted() {
 	case $1 in
-	root) hash_of "$(declare -f make_root)" "$SUITE $MIRROR ${ROOT_PACKAGES[*]}" ;;
+	root) hash_of "$(declare -f make_root)" "$SUITE ${ROOT_PACKAGES[*]}" ;;
 	kernel) hash_of "$(declare -f make_kernel)" "$IMAGE" "$(cat "$TOP/scripts/fetch-kernel.sh")" ;;
 	source) hash_of "$(declare -f make_source)" "$(cat "$KERNEL_ENV" 2>/dev/null)" ;;
 	metadata) hash_of "$(declare -f make_metadata)" "$(cat "$TOP/scripts/build-metadata.sh")" \
@@ -81,10 +80,27 @@ make_host() {
 
 # ---- root: trixie with the compilers, in one apt transaction
 
+# Where this machine's own apt has Debian from; nothing before its first update.
+apt_mirror() {
+	# shellcheck disable=SC2016
+	apt-get indextargets --format '$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)' \
+		'Created-By: Packages' |
+		awk '/^Debian Debian main / && !seen++ { sub("/$", "", $4); print $4 }'
+}
+
 make_root() {
-	local option sources=() pockets=("$SUITE" "$SUITE-updates" "$SUITE-backports")
+	local mirror option sources=() pockets=("$SUITE" "$SUITE-updates" "$SUITE-backports")
 	make_host || return
-	for option in "${pockets[@]}"; do sources+=("deb $MIRROR $option main"); done
+	mirror=$(apt_mirror)
+	if [ -z "$mirror" ]; then
+		step "host: apt-get update" apt-get update || return
+		mirror=$(apt_mirror)
+	fi
+	if [ -z "$mirror" ]; then
+		warn "error: apt of this machine has no mirror of Debian (component main) in its sources"
+		return 1
+	fi
+	for option in "${pockets[@]}"; do sources+=("deb $mirror $option main"); done
 	rm -rf "$ROOT.tmp" || return
 	step "root: $SUITE with ${#ROOT_PACKAGES[@]} packages and what they need (a minute or two)" \
 		setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc \
