@@ -5,10 +5,11 @@
 //! The rules are POSIX's for `read(2)` and `write(2)`; what `qemu-file.c` adds to them is the
 //! error that stays.
 
+mod allocate;
 mod error;
 mod notifier;
-mod pages;
 mod rate;
+mod splice;
 mod typed;
 mod write;
 
@@ -18,11 +19,11 @@ use self::{
     rate::Rate, //
 };
 pub(crate) use self::{
-    pages::SpliceWrite,
     rate::{
         Limit,
         RateInfo, //
     },
+    splice::SpliceWrite,
     typed::Typed,
 };
 use crate::{

@@ -13,14 +13,15 @@
 //!    with faults disabled, and brought in after the lock is dropped.
 //! 5. The table of users ([`quota`]); the locks of the wait queues.
 
-mod change;
 mod drain;
+mod map;
 mod no_share;
-mod pages;
 mod properties;
 mod quota;
 mod read;
+mod resize;
 mod seat;
+mod share;
 mod stall;
 mod wait;
 mod write;
@@ -64,7 +65,6 @@ use crate::{
         },
     },
 };
-use core::ops::Range;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -203,14 +203,6 @@ impl Inner {
             inode.set_size(i64::try_from(self.buffer.len()).unwrap_or(i64::MAX));
         }
     }
-
-    /// Takes the pages of `range` out of all mappings. `gone` says that they are no more: private
-    /// copies go, too.
-    fn unmap(&self, range: Range<u64>, gone: bool) {
-        if let Some(inode) = &self.inode {
-            inode.unmap(range, gone);
-        }
-    }
 }
 
 impl Stream {
@@ -290,17 +282,6 @@ impl Stream {
             readers: inner.readers,
             writers: inner.writers,
             properties: inner.properties,
-        }
-    }
-
-    /// Takes the pages of `range` out of all mappings, before a change will do so.
-    ///
-    /// That takes time in proportion to what is mapped, so it is done without the lock. The change
-    /// then finds only what was touched meanwhile.
-    fn unmap_ahead(&self, range: Range<u64>) {
-        let inode = self.inner.lock().inode.clone();
-        if let Some(inode) = inode {
-            inode.unmap(range, false);
         }
     }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The properties of a stream: `QEMUFILE_STREAM_*` of the ABI.
+//! What a stream is told to be: its limit, and its properties, `QEMUFILE_STREAM_*` of the ABI.
 
+use super::Stream;
 use crate::sys::abi;
 use kernel::{
     impl_flags,
@@ -52,5 +53,32 @@ impl Properties {
             return Err(EPERM);
         }
         Ok(self | add)
+    }
+}
+
+impl Stream {
+    /// Sets the most bytes that the stream may hold. If it holds more, it keeps them.
+    pub(crate) fn set_limit(&self, limit: Option<u64>) {
+        self.inner.lock().limit = limit;
+        self.notify_all();
+    }
+
+    /// Adds to the stream's properties, when no change is being made: none that was begun before
+    /// goes on after.
+    ///
+    /// Errors are those of [`Properties::with`], and `EINTR` if the task is being killed. Nothing is
+    /// added then.
+    pub(crate) fn add_properties(&self, add: Properties) -> Result {
+        let writer = self.lock_for_writing()?;
+        {
+            let mut inner = self.inner.lock();
+            inner.properties = inner.properties.with(add)?;
+            if inner.drain() {
+                self.finish_drain(inner);
+            }
+        }
+        drop(writer);
+        self.notify_all();
+        Ok(())
     }
 }

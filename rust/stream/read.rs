@@ -26,6 +26,13 @@ use kernel::{
     },
 };
 
+/// A run of bytes that are all data, or all a hole.
+pub(crate) struct Extent {
+    /// In bytes; 0 at the end of the stream and past it.
+    pub(crate) len: u64,
+    pub(crate) is_data: bool,
+}
+
 impl Stream {
     /// Copies up to `buf.len()` bytes from `pos` on, and returns how many: 0 at the end.
     ///
@@ -169,6 +176,22 @@ impl Stream {
                 return Err(ERESTARTSYS);
             }
             interrupted = self.more.wait(&mut inner);
+        }
+    }
+
+    /// The run of data, or of nothing, from `pos` on.
+    pub(crate) fn extent(&self, pos: u64) -> Extent {
+        let inner = self.inner.lock();
+        let end = inner.buffer.len();
+        let is_data = inner.buffer.next_data(pos) == Some(pos);
+        let next = if is_data {
+            inner.buffer.next_hole(pos)
+        } else {
+            inner.buffer.next_data(pos)
+        };
+        Extent {
+            len: next.unwrap_or(end).saturating_sub(pos),
+            is_data,
         }
     }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whole pages of a stream: lent to pipes, taken from them, shared with other streams, mapped.
+//! Pages that a stream shares with others: clones, reflinks, pages lent to pipes and taken from them.
 
 use super::{
     Access,
     Inner,
     Own,
+    Property,
     Seat,
     Stream,
     Writer,
@@ -17,10 +18,8 @@ use crate::{
         MAX_LEN, //
     },
     sys::{
-        mmap::Fault,
         page::{
             PageRef,
-            MAX_REFS,
             PAGE_SIZE, //
         },
         sched::fatal_signal_pending,
@@ -28,9 +27,39 @@ use crate::{
     },
 };
 use core::ops::Range;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 impl Stream {
+    /// Makes another stream with the same bytes, which the two share until one is written to, for
+    /// a handle with this access.
+    ///
+    /// It has the limit of this one; of its properties only that which is about sharing, as the
+    /// pages are the same. Takes O(1) time and memory: `ENOMEM` if there is none. `EPERM` if the
+    /// handle may not share pages.
+    pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
+        let (buffer, draining, limit, properties) = {
+            let inner = self.inner.lock();
+            inner.may_share(access)?;
+            let draining = inner.draining.of_clone();
+            let properties = inner.properties & Property::NoShare;
+            (inner.buffer.try_clone()?, draining, inner.limit, properties)
+        };
+        Self::with(buffer, draining, limit, properties)
+    }
+
+    /// A copy of the stream's bytes, which shares their pages, for a handle with this access; and
+    /// where those begin that have not been drained.
+    ///
+    /// `EPERM` if the handle may not share pages.
+    pub(crate) fn snapshot(&self, access: Access) -> Result<(SizedBuffer, u64)> {
+        let inner = self.inner.lock();
+        inner.may_share(access)?;
+        Ok((inner.buffer.try_clone()?, inner.draining.position()))
+    }
+
     /// Lends up to `len` bytes from `pos` on to `pipe`, while it has room, or copies them if the
     /// handle may not share pages. Returns how many.
     ///
@@ -80,36 +109,6 @@ impl Stream {
         let end = pos.saturating_add(done as u64);
         let look = done > 0 && inner.lend(seat, own.position(pos), pos, end);
         Ok((done, look))
-    }
-
-    /// Maps the page of a fault: what is there now, for as long as it stays there.
-    ///
-    /// `ENXIO` past the end, and where the bytes have been drained; `EIO` for a hole that gets no
-    /// memory, and for a page that is mapped too often; `ENOMEM` without memory for page tables.
-    pub(crate) fn fault(&self, fault: &Fault<'_>) -> Result {
-        let pos = fault.page_index().checked_mul(PAGE_BYTES).ok_or(ENXIO)?;
-        // The lock keeps the page in its place until it is mapped; a change after that finds the
-        // mapping, and takes it away.
-        let mut inner = self.inner.lock();
-        if pos >= inner.buffer.len() || pos.saturating_add(PAGE_BYTES) <= inner.draining.position()
-        {
-            return Err(ENXIO);
-        }
-        // Without memory it is a `SIGBUS`: `VM_FAULT_OOM` would have the fault tried for ever.
-        match inner.buffer.page_to_map(pos).or(Err(EIO))? {
-            page if page.folio().refs() >= MAX_REFS => Err(EIO),
-            page => fault.map(page),
-        }
-    }
-
-    /// A copy of the stream's bytes, which shares their pages, for a handle with this access; and
-    /// where those begin that have not been drained.
-    ///
-    /// `EPERM` if the handle may not share pages.
-    pub(crate) fn snapshot(&self, access: Access) -> Result<(SizedBuffer, u64)> {
-        let inner = self.inner.lock();
-        inner.may_share(access)?;
-        Ok((inner.buffer.try_clone()?, inner.draining.position()))
     }
 }
 

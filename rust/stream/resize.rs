@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changing a stream other than by writing to it.
+//! Changing how long a stream is, and where it has memory.
 
 use super::{
-    Access,
     Inner,
-    Properties,
     Property,
-    Stream,
     Writer,
     PAGE_BYTES,
     SLICE, //
@@ -17,77 +14,7 @@ use crate::{
     sys::sched::fatal_signal_pending, //
 };
 use core::ops::Range;
-use kernel::{
-    prelude::*,
-    sync::Arc, //
-};
-
-/// A run of bytes that are all data, or all a hole.
-pub(crate) struct Extent {
-    /// In bytes; 0 at the end of the stream and past it.
-    pub(crate) len: u64,
-    pub(crate) is_data: bool,
-}
-
-impl Stream {
-    /// Makes another stream with the same bytes, which the two share until one is written to, for
-    /// a handle with this access.
-    ///
-    /// It has the limit of this one; of its properties only that which is about sharing, as the
-    /// pages are the same. Takes O(1) time and memory: `ENOMEM` if there is none. `EPERM` if the
-    /// handle may not share pages.
-    pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
-        let (buffer, draining, limit, properties) = {
-            let inner = self.inner.lock();
-            inner.may_share(access)?;
-            let draining = inner.draining.of_clone();
-            let properties = inner.properties & Property::NoShare;
-            (inner.buffer.try_clone()?, draining, inner.limit, properties)
-        };
-        Self::with(buffer, draining, limit, properties)
-    }
-
-    /// The run of data, or of nothing, from `pos` on.
-    pub(crate) fn extent(&self, pos: u64) -> Extent {
-        let inner = self.inner.lock();
-        let end = inner.buffer.len();
-        let is_data = inner.buffer.next_data(pos) == Some(pos);
-        let next = if is_data {
-            inner.buffer.next_hole(pos)
-        } else {
-            inner.buffer.next_data(pos)
-        };
-        Extent {
-            len: next.unwrap_or(end).saturating_sub(pos),
-            is_data,
-        }
-    }
-
-    /// Sets the most bytes that the stream may hold. If it holds more, it keeps them.
-    pub(crate) fn set_limit(&self, limit: Option<u64>) {
-        self.inner.lock().limit = limit;
-        self.notify_all();
-    }
-
-    /// Adds to the stream's properties, when no change is being made: none that was begun before
-    /// goes on after.
-    ///
-    /// Errors are those of [`Properties::with`], and `EINTR` if the task is being killed. Nothing is
-    /// added then.
-    pub(crate) fn add_properties(&self, add: Properties) -> Result {
-        let writer = self.lock_for_writing()?;
-        {
-            let mut inner = self.inner.lock();
-            inner.properties = inner.properties.with(add)?;
-            if inner.drain() {
-                self.finish_drain(inner);
-            }
-        }
-        drop(writer);
-        self.notify_all();
-        Ok(())
-    }
-}
+use kernel::prelude::*;
 
 impl Writer<'_> {
     /// Sets the stream's length, and returns what it is then.
