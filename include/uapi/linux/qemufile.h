@@ -272,8 +272,8 @@ struct qemufile_save_page {
 	__u32 flags;
 };
 
-/**
- * enum qemufile_ioctl - the calls; the argument points at the struct
+/*
+ * The calls; the argument points at the struct.
  *
  * An enum and not macros, so that bindgen, which cannot evaluate _IOR(), has
  * the numbers from here.
