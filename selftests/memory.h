@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Memory that faults, and files with known bytes. Included by harness.h. */
+#ifndef QEMUFILE_SELFTESTS_MEMORY_H
+#define QEMUFILE_SELFTESTS_MEMORY_H
+
+/* Memory that has never been touched. */
+static inline void *fresh_memory(size_t len)
+{
+	void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* @len bytes of memory; what follows can be neither read nor written. */
+static inline void *memory_before_hole(size_t len)
+{
+	size_t room = (len + PAGE - 1) / PAGE * PAGE;
+	char *memory = fresh_memory(room + PAGE);
+
+	if (!memory || mprotect(memory + room, PAGE, PROT_NONE))
+		return NULL;
+	return memory + room - len;
+}
+
+/* An address where there is nothing. */
+static inline void *nowhere(void)
+{
+	return memory_before_hole(0);
+}
+
+/* An open file, not linked anywhere, that has @len bytes of the sequence @seed. */
+static inline int file_with(size_t len, unsigned int seed)
+{
+	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0 && put_at(fd, 0, len, seed) != (long long)len) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+#endif /* QEMUFILE_SELFTESTS_MEMORY_H */
