@@ -237,11 +237,6 @@ static bool submit_waits(struct pending_submit *pending)
 	       is_set_within(&pending->tid, 5000) && sleeps_in(pending->tid, SYS_io_submit);
 }
 
-static void on_signal(int number)
-{
-	(void)number;
-}
-
 /* As it is with pipes. What is to be queued before its data exists is a poll. */
 TEST_F(aio, a_read_that_waits_does_so_in_io_submit)
 {

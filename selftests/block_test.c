@@ -245,14 +245,6 @@ TEST_F(block, rwf_nowait_is_eagain)
 
 /* ---- signals ---- */
 
-static atomic_int signals;
-
-static void count_signal(int number)
-{
-	(void)number;
-	atomic_fetch_add(&signals, 1);
-}
-
 static void handle_signals(int flags)
 {
 	struct sigaction action = { .sa_handler = count_signal, .sa_flags = flags };
@@ -555,14 +547,6 @@ TEST_F(block, poll_is_woken_by_sealing)
 	ASSERT_TRUE(poll_waits(&call, self->reader, POLLIN));
 	EXPECT_EQ(0, ioctl(self->writer, QEMUFILE_IOC_SET_FLAGS, &flags));
 	EXPECT_EQ(POLLIN | POLLHUP, poll_result(&call));
-}
-
-static uint32_t told(int epfd, int ms)
-{
-	struct epoll_event event = {};
-	int count = epoll_wait(epfd, &event, 1, ms);
-
-	return count < 0 ? ~0U : count == 0 ? 0 : event.events;
 }
 
 TEST_F(block, edge_triggered_epoll_tells_the_reader_of_each_change)

@@ -104,4 +104,21 @@ static inline int draw(unsigned int *seed, int end)
 	return (*seed >> 8) % end;
 }
 
+/* How many of the next @len bytes to be read are those of the sequence @seed from @pos on. */
+static inline long long take(int fd, long long len, uint64_t pos, unsigned int seed)
+{
+	static _Thread_local unsigned char bytes[1 << 16];
+	long long done = 0;
+
+	while (done < len) {
+		size_t most = len - done < (long long)sizeof(bytes) ? len - done : (long long)sizeof(bytes);
+		ssize_t got = read(fd, bytes, most);
+
+		if (got <= 0 || right(bytes, got, pos + done, seed) != got)
+			break;
+		done += got;
+	}
+	return done;
+}
+
 #endif /* QEMUFILE_SELFTESTS_BYTES_H */

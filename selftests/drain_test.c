@@ -9,34 +9,6 @@
 
 #include "harness.h"
 
-static int set_flags(int fd, unsigned int set)
-{
-	struct qemufile_flags request = { .set = set };
-
-	return ioctl(fd, QEMUFILE_IOC_SET_FLAGS, &request);
-}
-
-static int set_limit(int fd, uint64_t limit)
-{
-	struct qemufile_limit request = { .limit = limit };
-
-	return ioctl(fd, QEMUFILE_IOC_SET_LIMIT, &request);
-}
-
-static struct qemufile_info info_of(int fd)
-{
-	struct qemufile_info info = {};
-
-	if (ioctl(fd, QEMUFILE_IOC_GET_INFO, &info))
-		memset(&info, 0xee, sizeof(info));
-	return info;
-}
-
-static long long drained_of(int fd)
-{
-	return info_of(fd).drained;
-}
-
 /* One record of GET or PEEK. */
 static int typed(int fd, unsigned long call, unsigned int type, void *memory, size_t len,
 		 uint64_t offset)
@@ -54,23 +26,6 @@ static int typed(int fd, unsigned long call, unsigned int type, void *memory, si
 static int get_buffer(int fd, void *memory, size_t len)
 {
 	return typed(fd, QEMUFILE_IOC_GET, QEMUFILE_BUFFER, memory, len, 0);
-}
-
-/* Reads @len bytes and says how many are right. */
-static long long take(int fd, long long pos, long long len)
-{
-	static unsigned char bytes[CHUNK];
-	long long done = 0;
-
-	while (done < len) {
-		size_t most = len - done < CHUNK ? len - done : CHUNK;
-		ssize_t got = read(fd, bytes, most);
-
-		if (got <= 0 || right(bytes, got, pos + done, 1) != got)
-			break;
-		done += got;
-	}
-	return done;
 }
 
 FIXTURE(drain) {
@@ -112,18 +67,18 @@ TEST_F(drain, what_all_readers_have_passed_is_freed)
 
 	ASSERT_LE(0, second);
 	ASSERT_EQ(4 * MiB, put_at(self->writer, 0, 4 * MiB, 1));
-	EXPECT_EQ(3 * MiB, take(self->reader, 0, 3 * MiB));
+	EXPECT_EQ(3 * MiB, take(self->reader, 3 * MiB, 0, 1));
 	/* The other has passed nothing. */
 	EXPECT_EQ(0, info_of(self->writer).drained);
 	EXPECT_EQ(4 * MiB, (long long)info_of(self->writer).allocated);
-	EXPECT_EQ(2 * MiB + 5, take(second, 0, 2 * MiB + 5));
+	EXPECT_EQ(2 * MiB + 5, take(second, 2 * MiB + 5, 0, 1));
 	EXPECT_EQ(2 * MiB + 5, (long long)info_of(self->writer).drained);
 	EXPECT_EQ(2 * MiB, (long long)info_of(self->writer).allocated);
 	EXPECT_EQ(4 * MiB, length_of(self->writer));
 	/* Who goes has passed everything. */
 	EXPECT_EQ(0, close(second));
 	EXPECT_EQ(3 * MiB, (long long)info_of(self->writer).drained);
-	EXPECT_EQ(MiB, take(self->reader, 3 * MiB, MiB));
+	EXPECT_EQ(MiB, take(self->reader, MiB, 3 * MiB, 1));
 	EXPECT_EQ(0, info_of(self->writer).allocated);
 	EXPECT_EQ(4 * MiB, length_of(self->writer));
 }
@@ -132,7 +87,7 @@ TEST_F(drain, a_stream_of_any_length_takes_little_memory)
 {
 	for (long long pos = 0; pos < 32 * MiB; pos += CHUNK) {
 		ASSERT_EQ(CHUNK, put_at(self->writer, pos, CHUNK, 1));
-		ASSERT_EQ(CHUNK, take(self->reader, pos, CHUNK));
+		ASSERT_EQ(CHUNK, take(self->reader, CHUNK, pos, 1));
 		ASSERT_GE(CHUNK, (long long)info_of(self->writer).allocated);
 	}
 	EXPECT_EQ(32 * MiB, length_of(self->writer));
@@ -144,7 +99,7 @@ TEST_F(drain, nothing_is_drained_without_the_property)
 
 	ASSERT_LE(0, reader);
 	ASSERT_EQ(MiB, put_at(stream, 0, MiB, 1));
-	EXPECT_EQ(MiB, take(reader, 0, MiB));
+	EXPECT_EQ(MiB, take(reader, MiB, 0, 1));
 	EXPECT_EQ(0, info_of(stream).drained);
 	EXPECT_EQ(MiB, (long long)info_of(stream).allocated);
 	/*
@@ -168,7 +123,7 @@ TEST_F(drain, pread_passes_nothing)
 	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
 	EXPECT_EQ(PAGE, pread(self->reader, bytes, PAGE, CHUNK));
 	EXPECT_EQ(0, info_of(self->writer).drained);
-	EXPECT_EQ(MiB, take(self->reader, 0, MiB));
+	EXPECT_EQ(MiB, take(self->reader, MiB, 0, 1));
 }
 
 TEST_F(drain, what_is_drained_is_gone_for_reading_and_writing)
@@ -176,7 +131,7 @@ TEST_F(drain, what_is_drained_is_gone_for_reading_and_writing)
 	char byte;
 
 	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
-	ASSERT_EQ(CHUNK, take(self->reader, 0, CHUNK));
+	ASSERT_EQ(CHUNK, take(self->reader, CHUNK, 0, 1));
 	EXPECT_EQ(ENXIO, ERRNO_OF(pread(self->reader, &byte, 1, CHUNK - 1)));
 	EXPECT_EQ(ENXIO, ERRNO_OF(pread(self->writer, &byte, 1, 0)));
 	EXPECT_EQ(ENXIO, ERRNO_OF(pwrite(self->writer, "x", 1, 0)));
@@ -190,11 +145,11 @@ TEST_F(drain, a_later_reader_begins_behind_what_is_drained)
 	int later;
 
 	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
-	ASSERT_EQ(CHUNK + 7, take(self->reader, 0, CHUNK + 7));
+	ASSERT_EQ(CHUNK + 7, take(self->reader, CHUNK + 7, 0, 1));
 	later = open_handle(self->writer, O_RDONLY);
 	ASSERT_LE(0, later);
 	EXPECT_EQ(CHUNK + 7, lseek(later, 0, SEEK_CUR));
-	EXPECT_EQ(MiB - CHUNK - 7, take(later, CHUNK + 7, MiB - CHUNK - 7));
+	EXPECT_EQ(MiB - CHUNK - 7, take(later, MiB - CHUNK - 7, CHUNK + 7, 1));
 	close(later);
 }
 
@@ -251,7 +206,7 @@ TEST_F(drain, a_writer_at_the_limit_waits_for_its_readers)
 	for (long long pos = 0; pos < 4 * CHUNK; pos += PAGE + 1) {
 		long long len = 4 * CHUNK - pos < PAGE + 1 ? 4 * CHUNK - pos : PAGE + 1;
 
-		ASSERT_EQ(len, take(self->reader, pos, len));
+		ASSERT_EQ(len, take(self->reader, len, pos, 1));
 		ASSERT_GE(2 * CHUNK, (long long)info_of(self->writer).allocated);
 	}
 	EXPECT_EQ(3 * CHUNK, write_result(&call));
@@ -269,11 +224,11 @@ TEST_F(drain, an_atomic_writer_waits_for_all_of_the_room)
 	ASSERT_EQ(PAGE, put_at(self->writer, 0, PAGE, 1));
 	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->writer, &iov, 1, PAGE, RWF_ATOMIC | RWF_NOWAIT)));
 	EXPECT_EQ(PAGE, length_of(self->writer));
-	ASSERT_EQ(PAGE, take(self->reader, 0, PAGE));
+	ASSERT_EQ(PAGE, take(self->reader, PAGE, 0, 1));
 	fill(memory, CHUNK, PAGE, 1);
 	EXPECT_EQ(CHUNK, pwritev2(self->writer, &iov, 1, PAGE, RWF_ATOMIC | RWF_NOWAIT));
 	/* There will never be room for more than the limit. */
-	ASSERT_EQ(CHUNK, take(self->reader, PAGE, CHUNK));
+	ASSERT_EQ(CHUNK, take(self->reader, CHUNK, PAGE, 1));
 	ASSERT_EQ(0, set_limit(self->writer, CHUNK / 2));
 	ASSERT_EQ(0, fcntl(self->writer, F_SETFL, O_NONBLOCK));
 	EXPECT_NE(CHUNK, pwritev2(self->writer, &iov, 1, PAGE + CHUNK, RWF_ATOMIC));
@@ -294,7 +249,7 @@ TEST_F(drain, o_nonblock_at_the_limit_is_eagain)
 	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->writer, &iov, 1, CHUNK, RWF_NOWAIT)));
 	/* Nothing was lost by it. */
 	EXPECT_EQ(0, fsync(self->writer));
-	ASSERT_EQ(100, take(self->reader, 0, 100));
+	ASSERT_EQ(100, take(self->reader, 100, 0, 1));
 	EXPECT_EQ(1, write(self->writer, memory + CHUNK, 1));
 }
 
@@ -315,7 +270,7 @@ TEST_F(drain, poll_tells_whether_a_write_would_wait)
 	/* Edges when there is room again, and when there is no limit any more. */
 	ASSERT_EQ(0, epoll_ctl(epfd, EPOLL_CTL_ADD, self->writer, &event));
 	EXPECT_EQ(0, epoll_wait(epfd, &event, 1, 0));
-	ASSERT_EQ(100, take(self->reader, 0, 100));
+	ASSERT_EQ(100, take(self->reader, 100, 0, 1));
 	EXPECT_EQ(1, epoll_wait(epfd, &event, 1, 1000));
 	EXPECT_EQ(EPOLLOUT, event.events);
 	EXPECT_EQ(100, put_at(self->writer, CHUNK, 100, 1));
@@ -336,7 +291,7 @@ TEST_F(drain, a_higher_limit_wakes_the_writer)
 	EXPECT_EQ(CHUNK, length_of(self->writer));
 	ASSERT_EQ(0, set_limit(self->writer, 2 * CHUNK));
 	EXPECT_EQ(2 * CHUNK, write_result(&call));
-	EXPECT_EQ(2 * CHUNK, take(self->reader, 0, 2 * CHUNK));
+	EXPECT_EQ(2 * CHUNK, take(self->reader, 2 * CHUNK, 0, 1));
 }
 
 /* Nobody is left to make room: what was waited for will not come. */
@@ -367,11 +322,6 @@ TEST_F(drain, sealing_wakes_the_writer)
 	EXPECT_EQ(POLLOUT, polled(self->writer, POLLOUT));
 }
 
-static void on_signal(int number)
-{
-	(void)number;
-}
-
 TEST_F(drain, a_signal_interrupts_a_writer)
 {
 	struct sigaction action = { .sa_handler = on_signal };
@@ -396,7 +346,7 @@ TEST_F(drain, a_signal_interrupts_a_writer)
 	ASSERT_TRUE(write_waits(&call, self->writer, CHUNK, CHUNK));
 	ASSERT_EQ(0, pthread_kill(call.thread, SIGUSR1));
 	ASSERT_TRUE(sleeps_in(call.tid, SYS_pwrite64));
-	EXPECT_EQ(CHUNK, take(self->reader, 0, CHUNK));
+	EXPECT_EQ(CHUNK, take(self->reader, CHUNK, 0, 1));
 	EXPECT_EQ(CHUNK, write_result(&call));
 }
 
@@ -414,7 +364,7 @@ TEST_F(drain, a_waiting_writer_holds_up_nobody_else)
 	EXPECT_EQ(CHUNK, right_at(other, 0, CHUNK, 1));
 	EXPECT_EQ(CHUNK, length_of(other));
 	EXPECT_EQ(0, fsync(other));
-	EXPECT_EQ(CHUNK, take(self->reader, 0, CHUNK));
+	EXPECT_EQ(CHUNK, take(self->reader, CHUNK, 0, 1));
 	EXPECT_EQ(CHUNK, write_result(&call));
 	close(other);
 }
@@ -460,7 +410,7 @@ TEST_F(drain, much_passes_through_little_memory)
 		long long len = 1 + draw(&seed, 50000);
 
 		len = len < data.len - done ? len : data.len - done;
-		ASSERT_EQ(len, take(self->reader, done, len));
+		ASSERT_EQ(len, take(self->reader, len, done, 1));
 		done += len;
 		ASSERT_GE(CHUNK + 2 * PAGE, (long long)info_of(self->reader).allocated);
 	}
@@ -539,15 +489,15 @@ TEST_F(drain, a_sealed_stream_is_never_drained)
 	int late;
 
 	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
-	ASSERT_EQ(CHUNK, take(self->reader, 0, CHUNK));
+	ASSERT_EQ(CHUNK, take(self->reader, CHUNK, 0, 1));
 	ASSERT_EQ(0, set_flags(self->writer, QEMUFILE_STREAM_SEALED));
 	late = open_handle(self->writer, O_RDONLY);
 	ASSERT_LE(0, late);
-	EXPECT_EQ(MiB - CHUNK, take(self->reader, CHUNK, MiB - CHUNK));
-	EXPECT_EQ(0, take(self->reader, MiB, 1));
+	EXPECT_EQ(MiB - CHUNK, take(self->reader, MiB - CHUNK, CHUNK, 1));
+	EXPECT_EQ(0, take(self->reader, 1, MiB, 1));
 	EXPECT_EQ(0, close(self->reader));
 	ASSERT_EQ(MiB - 1, lseek(late, MiB - 1, SEEK_SET));
-	EXPECT_EQ(1, take(late, MiB - 1, 1));
+	EXPECT_EQ(1, take(late, 1, MiB - 1, 1));
 	/* What was drained before the seal is gone, the rest is there for everybody. */
 	EXPECT_EQ(CHUNK, drained_of(self->writer));
 	EXPECT_EQ(ENXIO, ERRNO_OF(pread(late, &(char){ 0 }, 1, CHUNK - 1)));
@@ -620,7 +570,7 @@ TEST_F(drain, pread_at_the_position_passes_nothing)
 	EXPECT_EQ(0, lseek(self->reader, 0, SEEK_SET));
 	EXPECT_EQ(0, drained_of(self->writer));
 	/* What read takes after that is passed, and no more. */
-	EXPECT_EQ(10, take(self->reader, 0, 10));
+	EXPECT_EQ(10, take(self->reader, 10, 0, 1));
 	EXPECT_EQ(10, drained_of(self->writer));
 	EXPECT_EQ(MiB - 10, right_at(self->reader, 10, MiB - 10, 1));
 	EXPECT_EQ(10, drained_of(self->writer));
@@ -655,7 +605,7 @@ TEST_F(drain, each_way_of_reading_frees_room_by_itself)
 	EXPECT_EQ(6 * PAGE, drained_of(self->writer));
 	EXPECT_EQ(0, ioctl(self->reader, QEMUFILE_IOC_SKIP, &skip));
 	EXPECT_EQ(7 * PAGE, drained_of(self->writer));
-	EXPECT_EQ(PAGE, take(self->reader, 7 * PAGE, PAGE));
+	EXPECT_EQ(PAGE, take(self->reader, PAGE, 7 * PAGE, 1));
 	EXPECT_EQ(0, info_of(self->writer).allocated);
 	close(sink);
 	close(pipe_fds[0]);
@@ -665,11 +615,11 @@ TEST_F(drain, each_way_of_reading_frees_room_by_itself)
 TEST_F(drain, lseek_away_from_what_was_read_keeps_it_read)
 {
 	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
-	ASSERT_EQ(CHUNK, take(self->reader, 0, CHUNK));
+	ASSERT_EQ(CHUNK, take(self->reader, CHUNK, 0, 1));
 	EXPECT_EQ(MiB, lseek(self->reader, 0, SEEK_END));
 	EXPECT_EQ(CHUNK, drained_of(self->writer));
 	EXPECT_EQ(CHUNK, lseek(self->reader, CHUNK, SEEK_SET));
-	EXPECT_EQ(MiB - CHUNK, take(self->reader, CHUNK, MiB - CHUNK));
+	EXPECT_EQ(MiB - CHUNK, take(self->reader, MiB - CHUNK, CHUNK, 1));
 }
 
 /* splice() copies then, and sendfile() moves the position back over what it could not send. */
@@ -686,7 +636,7 @@ TEST_F(drain, what_sendfile_gives_back_with_o_direct_is_not_drained)
 	ASSERT_GT(4 * MiB, sent);
 	EXPECT_EQ(sent, lseek(self->reader, 0, SEEK_CUR));
 	EXPECT_EQ(sent, drained_of(self->writer));
-	EXPECT_EQ(MiB, take(self->reader, sent, MiB));
+	EXPECT_EQ(MiB, take(self->reader, MiB, sent, 1));
 	close(sockets[0]);
 	close(sockets[1]);
 }
@@ -708,7 +658,7 @@ TEST_F(drain, what_sendfile_gives_back_is_there_to_be_read)
 		EXPECT_EQ(pos, lseek(self->reader, 0, SEEK_CUR));
 		EXPECT_EQ(pos, drained_of(self->writer));
 		EXPECT_EQ(5 * PAGE, right_at(self->reader, pos, 5 * PAGE, 1));
-		EXPECT_EQ(100, take(self->reader, pos, 100));
+		EXPECT_EQ(100, take(self->reader, 100, pos, 1));
 		pos += 100;
 		close(target);
 	}

@@ -220,15 +220,6 @@ TEST_F(fasync, files_come_and_go_while_signals_are_sent)
 	pthread_join(thread, NULL);
 }
 
-static int set_rate(int fd, uint64_t limit)
-{
-	struct qemufile_rate rate = {
-		.op = QEMUFILE_RATE_SET, .limit = limit, .flags = QEMUFILE_RATE_KEEP,
-	};
-
-	return ioctl(fd, QEMUFILE_IOC_RATE_LIMIT, &rate);
-}
-
 TEST_F(fasync, time_to_write_is_told_to_the_writer_that_has_a_rate)
 {
 	static char bytes[4 * PAGE];
@@ -240,7 +231,7 @@ TEST_F(fasync, time_to_write_is_told_to_the_writer_that_has_a_rate)
 	memset(bytes, 1, sizeof(bytes));
 	ASSERT_EQ(0, ask(self->writer, SIGRTMIN));
 	ASSERT_EQ(0, ask(paced, SIGRTMIN));
-	ASSERT_EQ(0, set_rate(paced, 40 * KiB));
+	ASSERT_EQ(0, set_rate(paced, 40 * KiB, QEMUFILE_RATE_KEEP));
 	ASSERT_EQ(SIGRTMIN, received(&info, 0));
 	EXPECT_EQ(paced, info.si_fd);
 	EXPECT_EQ(0, received(&info, 0));
@@ -267,8 +258,8 @@ TEST_F(fasync, what_concerns_another_handle_is_not_told)
 	ASSERT_EQ(100, put_at(self->writer, 0, 100, 1));
 	ASSERT_EQ(0, ask(self->writer, 0));
 	ASSERT_EQ(10, lseek(self->reader, 10, SEEK_SET));
-	ASSERT_EQ(0, set_rate(self->reader, MiB));
-	ASSERT_EQ(0, set_rate(other, MiB));
+	ASSERT_EQ(0, set_rate(self->reader, MiB, QEMUFILE_RATE_KEEP));
+	ASSERT_EQ(0, set_rate(other, MiB, QEMUFILE_RATE_KEEP));
 	ASSERT_EQ(0, ioctl(other, QEMUFILE_IOC_SET_ERROR, &error));
 	ASSERT_EQ(0, close(self->reader));
 	EXPECT_EQ(0, received(&info, 20));

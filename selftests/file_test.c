@@ -24,15 +24,6 @@ FIXTURE_TEARDOWN(file)
 	close(self->fd);
 }
 
-static struct qemufile_info info_of(int fd)
-{
-	struct qemufile_info info = {};
-
-	if (ioctl(fd, QEMUFILE_IOC_GET_INFO, &info))
-		memset(&info, 0xee, sizeof(info));
-	return info;
-}
-
 static long long allocated(int fd)
 {
 	struct stat st;
@@ -227,15 +218,6 @@ TEST_F(file, fallocate_keeps_to_the_limits)
 }
 
 /* ---- clones of ranges ---- */
-
-static int clone_range(int to, int from, uint64_t from_pos, uint64_t len, uint64_t to_pos)
-{
-	struct file_clone_range range = {
-		.src_fd = from, .src_offset = from_pos, .src_length = len, .dest_offset = to_pos,
-	};
-
-	return ioctl(to, FICLONERANGE, &range);
-}
 
 TEST_F(file, ficlone_shares_all_bytes)
 {

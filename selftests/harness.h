@@ -61,6 +61,7 @@
 #define ERRNO_OF(call) ({ errno = 0; (call) == -1 ? errno : 0; })
 
 #include "streams.h"
+#include "calls.h"
 #include "bytes.h"
 #include "memory.h"
 #include "tasks.h"

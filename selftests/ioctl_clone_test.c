@@ -4,15 +4,6 @@
 
 STREAM_FIXTURE(clone)
 
-static struct qemufile_info info_of(int fd)
-{
-	struct qemufile_info info = {};
-
-	if (ioctl(fd, QEMUFILE_IOC_GET_INFO, &info))
-		memset(&info, 0xee, sizeof(info));
-	return info;
-}
-
 TEST_F(clone, has_the_sources_bytes_and_length)
 {
 	const long long lens[] = { 0, 1, PAGE, PAGE + 1, CHUNK - 1, NODE + 7, 3 * MiB + 1 };
@@ -178,20 +169,6 @@ TEST_F(clone, of_a_clone_of_a_clone)
 	}
 	for (int i = 0; i < COUNT; i++)
 		close(fds[(i * 7) % COUNT]);
-}
-
-static long long free_memory(void)
-{
-	FILE *file = fopen("/proc/meminfo", "re");
-	long long kib = -1;
-	char line[128];
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemFree: %lld", &kib) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kib * KiB;
 }
 
 /* A hundred clones of 32 MiB: memory and time are those of one. */

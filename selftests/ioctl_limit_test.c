@@ -8,43 +8,6 @@
 
 STREAM_FIXTURE(limit)
 
-static struct qemufile_info info_of(int fd)
-{
-	struct qemufile_info info = {};
-
-	if (ioctl(fd, QEMUFILE_IOC_GET_INFO, &info))
-		memset(&info, 0xee, sizeof(info));
-	return info;
-}
-
-static int set_limit(int fd, uint64_t limit)
-{
-	struct qemufile_limit request = { .limit = limit };
-
-	return ioctl(fd, QEMUFILE_IOC_SET_LIMIT, &request);
-}
-
-static int set_flags(int fd, unsigned int set)
-{
-	struct qemufile_flags request = { .set = set };
-
-	return ioctl(fd, QEMUFILE_IOC_SET_FLAGS, &request);
-}
-
-static int set_length(int fd, uint64_t len)
-{
-	struct qemufile_length length = { .length = len };
-
-	return ioctl(fd, QEMUFILE_IOC_SET_LENGTH, &length);
-}
-
-static int punch(int fd, uint64_t start, uint64_t len)
-{
-	struct qemufile_range range = { .start = start, .length = len };
-
-	return ioctl(fd, QEMUFILE_IOC_PUNCH, &range);
-}
-
 /* ---- SET_LIMIT ---- */
 
 TEST_F(limit, a_write_past_it_is_short_and_then_enospc)

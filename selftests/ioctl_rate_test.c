@@ -16,13 +16,6 @@ static struct qemufile_rate ask(int fd, unsigned int op, uint64_t limit, unsigne
 	return rate;
 }
 
-static int set_rate(int fd, uint64_t limit, unsigned int flags)
-{
-	struct qemufile_rate rate = { .op = QEMUFILE_RATE_SET, .limit = limit, .flags = flags };
-
-	return ioctl(fd, QEMUFILE_IOC_RATE_LIMIT, &rate);
-}
-
 TEST_F(rate, there_is_no_limit_at_first)
 {
 	struct qemufile_rate rate = ask(self->fd, QEMUFILE_RATE_GET, 777, 0);
@@ -230,11 +223,6 @@ TEST_F(rate, a_handle_may_be_closed_before_its_time_comes)
 	}
 	EXPECT_EQ(0, epoll_wait(epfd, &event, 1, 50));
 	close(epfd);
-}
-
-static void on_signal(int number)
-{
-	(void)number;
 }
 
 TEST_F(rate, a_signal_interrupts_a_write_that_waits)

@@ -7,15 +7,6 @@
 
 STREAM_FIXTURE(state)
 
-static struct qemufile_info info_of(int fd)
-{
-	struct qemufile_info info = {};
-
-	if (ioctl(fd, QEMUFILE_IOC_GET_INFO, &info))
-		memset(&info, 0xee, sizeof(info));
-	return info;
-}
-
 /* ---- GET_INFO ---- */
 
 TEST_F(state, a_fresh_stream_is_empty)
@@ -87,7 +78,7 @@ TEST_F(state, info_tells_who_has_the_stream_open)
 /* ---- SET_LENGTH ---- */
 
 /* Sets the length; -1 and errno if that fails, or the length that came back. */
-static long long set_length(int fd, uint64_t len)
+static long long length_after_set(int fd, uint64_t len)
 {
 	struct qemufile_length length = { .length = len };
 
@@ -102,7 +93,7 @@ TEST_F(state, a_longer_length_is_a_hole)
 	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
 		long long len = lens[i], tail = len - 100 < MiB ? len - 100 : MiB;
 
-		EXPECT_EQ(len, set_length(self->fd, len));
+		EXPECT_EQ(len, length_after_set(self->fd, len));
 		EXPECT_EQ(len, length_of(self->fd));
 		EXPECT_EQ(tail, right_at(self->fd, len - tail, tail, ZEROS));
 		EXPECT_EQ(PAGE, (long long)info_of(self->fd).allocated);
@@ -115,12 +106,12 @@ TEST_F(state, a_shorter_length_frees_what_is_behind)
 {
 	ASSERT_EQ(4 * MiB, put_at(self->fd, 0, 4 * MiB, 1));
 	for (long long len = 4 * MiB - 1; len > 0; len = len * 2 / 3) {
-		EXPECT_EQ(len, set_length(self->fd, len));
+		EXPECT_EQ(len, length_after_set(self->fd, len));
 		EXPECT_EQ(len, length_of(self->fd));
 		EXPECT_EQ((len + PAGE - 1) / PAGE * PAGE, (long long)info_of(self->fd).allocated);
 		EXPECT_EQ(len, right_at(self->fd, 0, len, 1));
 	}
-	EXPECT_EQ(0, set_length(self->fd, 0));
+	EXPECT_EQ(0, length_after_set(self->fd, 0));
 	EXPECT_EQ(0, info_of(self->fd).allocated);
 	EXPECT_EQ(0, info_of(self->fd).chunks);
 }
@@ -133,11 +124,11 @@ TEST_F(state, what_was_cut_off_never_shows_again)
 	for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
 		for (int by_write = 0; by_write < 2; by_write++) {
 			ASSERT_EQ(3 * NODE, put_at(self->fd, 0, 3 * NODE, 1));
-			ASSERT_EQ(cuts[i], set_length(self->fd, cuts[i]));
+			ASSERT_EQ(cuts[i], length_after_set(self->fd, cuts[i]));
 			if (by_write) {
 				ASSERT_EQ(1, put_at(self->fd, 3 * NODE - 1, 1, ZEROS));
 			} else {
-				ASSERT_EQ(3 * NODE, set_length(self->fd, 3 * NODE));
+				ASSERT_EQ(3 * NODE, length_after_set(self->fd, 3 * NODE));
 			}
 			ASSERT_EQ(cuts[i], right_at(self->fd, 0, cuts[i], 1));
 			ASSERT_EQ(3 * NODE - cuts[i],
@@ -152,14 +143,14 @@ TEST_F(state, a_length_past_the_largest_offset_is_efbig)
 	struct rlimit limit = { .rlim_cur = 5000, .rlim_max = RLIM_INFINITY };
 
 	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
-	EXPECT_EQ(EFBIG, ERRNO_OF(set_length(self->fd, 1ULL << 63)));
-	EXPECT_EQ(EFBIG, ERRNO_OF(set_length(self->fd, ~0ULL)));
+	EXPECT_EQ(EFBIG, ERRNO_OF(length_after_set(self->fd, 1ULL << 63)));
+	EXPECT_EQ(EFBIG, ERRNO_OF(length_after_set(self->fd, ~0ULL)));
 	signal(SIGXFSZ, SIG_IGN);
 	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &limit));
-	EXPECT_EQ(EFBIG, ERRNO_OF(set_length(self->fd, 5001)));
+	EXPECT_EQ(EFBIG, ERRNO_OF(length_after_set(self->fd, 5001)));
 	EXPECT_EQ(100, length_of(self->fd));
-	EXPECT_EQ(5000, set_length(self->fd, 5000));
-	EXPECT_EQ(10, set_length(self->fd, 10));
+	EXPECT_EQ(5000, length_after_set(self->fd, 5000));
+	EXPECT_EQ(10, length_after_set(self->fd, 10));
 }
 
 TEST_F(state, a_length_leaves_the_position)
@@ -168,7 +159,7 @@ TEST_F(state, a_length_leaves_the_position)
 
 	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
 	ASSERT_EQ(80, lseek(self->fd, 80, SEEK_SET));
-	EXPECT_EQ(10, set_length(self->fd, 10));
+	EXPECT_EQ(10, length_after_set(self->fd, 10));
 	EXPECT_EQ(80, lseek(self->fd, 0, SEEK_CUR));
 	EXPECT_EQ(0, read(self->fd, &byte, 1));
 	EXPECT_EQ(1, write(self->fd, "x", 1));
@@ -177,13 +168,6 @@ TEST_F(state, a_length_leaves_the_position)
 }
 
 /* ---- PUNCH ---- */
-
-static int punch(int fd, uint64_t start, uint64_t len)
-{
-	struct qemufile_range range = { .start = start, .length = len };
-
-	return ioctl(fd, QEMUFILE_IOC_PUNCH, &range);
-}
 
 TEST_F(state, punched_is_zero_and_takes_no_memory)
 {
@@ -260,7 +244,7 @@ TEST_F(state, extents_agree_with_lseek)
 	for (int i = 0; i < 100; i++) {
 		ASSERT_EQ(100, put_at(self->fd, draw(&seed, 30 * MiB), 100, 1));
 	}
-	ASSERT_EQ(10 * TiB + 5, set_length(self->fd, 10 * TiB + 5));
+	ASSERT_EQ(10 * TiB + 5, length_after_set(self->fd, 10 * TiB + 5));
 	end = length_of(self->fd);
 	while (pos < end) {
 		struct qemufile_extent extent = extent_at(self->fd, pos);
@@ -299,13 +283,6 @@ TEST_F(state, there_is_no_extent_past_the_end)
 }
 
 /* ---- GET_ERROR, SET_ERROR ---- */
-
-static int set_error(int fd, int error)
-{
-	struct qemufile_error request = { .error = error };
-
-	return ioctl(fd, QEMUFILE_IOC_SET_ERROR, &request);
-}
 
 static int get_error(int fd)
 {

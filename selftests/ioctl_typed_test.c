@@ -692,11 +692,6 @@ TEST_F(typed, what_is_not_there_yet_is_eagain_with_o_nonblock)
 	close(reader);
 }
 
-static void on_signal(int number)
-{
-	(void)number;
-}
-
 TEST_F(typed, a_signal_interrupts_and_costs_nothing)
 {
 	struct sigaction action = { .sa_handler = on_signal };

@@ -41,4 +41,19 @@ static inline int file_with(size_t len, unsigned int seed)
 	return fd;
 }
 
+/* Free memory of the machine, in bytes. */
+static inline long long free_memory(void)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	long long kib = -1;
+	char line[128];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemFree: %lld", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib * KiB;
+}
+
 #endif /* QEMUFILE_SELFTESTS_MEMORY_H */

@@ -7,21 +7,6 @@
 
 STREAM_FIXTURE(memory)
 
-/* Free memory, in bytes. */
-static long long free_memory(void)
-{
-	FILE *file = fopen("/proc/meminfo", "re");
-	long long kib = -1;
-	char line[128];
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemFree: %lld", &kib) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kib * KiB;
-}
-
 /* Whether at least @bytes are free; waits up to 5 s until they are. */
 static bool is_free(long long bytes)
 {

@@ -46,13 +46,6 @@ static int touch(volatile char *byte, bool write)
 	return number;
 }
 
-static int set_length(int fd, uint64_t len)
-{
-	struct qemufile_length length = { .length = len };
-
-	return ioctl(fd, QEMUFILE_IOC_SET_LENGTH, &length);
-}
-
 TEST_F(mmap, shows_the_streams_bytes)
 {
 	const int flags[] = { MAP_SHARED, MAP_PRIVATE };

@@ -9,20 +9,6 @@ FIXTURE(module) {
 	int before;
 };
 
-/* How many references the module has; -1 if that cannot be told. */
-static int references(void)
-{
-	FILE *file = fopen("/sys/module/qemufile/refcnt", "re");
-	int count = -1;
-
-	if (file) {
-		if (fscanf(file, "%d", &count) != 1)
-			count = -1;
-		fclose(file);
-	}
-	return count;
-}
-
 /* Whether there are @count references; a file may be released a moment late. */
 static bool references_are(int count)
 {

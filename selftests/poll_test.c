@@ -130,15 +130,6 @@ static int epoll_with(struct __test_metadata *_metadata, int fd, uint32_t events
 	return epfd;
 }
 
-/* What an epoll instance with one file has to tell within @ms; 0 if nothing. */
-static uint32_t told(int epfd, int ms)
-{
-	struct epoll_event event = {};
-	int count = epoll_wait(epfd, &event, 1, ms);
-
-	return count < 0 ? ~0U : count == 0 ? 0 : event.events;
-}
-
 TEST_F(poll, level_triggered_epoll_tells_again_and_again)
 {
 	int epfd = epoll_with(_metadata, self->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP);

@@ -15,20 +15,6 @@
 #define USER 65534
 #define OTHER_USER 65533
 
-/* How many references the module has; -1 if it is not there. */
-static int references(void)
-{
-	FILE *file = fopen("/sys/module/qemufile/refcnt", "re");
-	int count = -1;
-
-	if (file) {
-		if (fscanf(file, "%d", &count) != 1)
-			count = -1;
-		fclose(file);
-	}
-	return count;
-}
-
 /* Loads the module anew. A file may be released a moment late. */
 static bool reload(const char *parameters, mode_t mode)
 {
@@ -78,20 +64,6 @@ static long long allocated(int fd)
 	struct qemufile_info info;
 
 	return ioctl(fd, QEMUFILE_IOC_GET_INFO, &info) ? -1 : (long long)info.allocated;
-}
-
-static int set_length(int fd, uint64_t length)
-{
-	struct qemufile_length request = { .length = length };
-
-	return ioctl(fd, QEMUFILE_IOC_SET_LENGTH, &request);
-}
-
-static int punch(int fd, uint64_t start, uint64_t len)
-{
-	struct qemufile_range range = { .start = start, .length = len };
-
-	return ioctl(fd, QEMUFILE_IOC_PUNCH, &range);
 }
 
 TEST_F(quota, all_streams_of_a_user_share_it)

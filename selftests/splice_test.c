@@ -48,25 +48,6 @@ FIXTURE_TEARDOWN(splice)
 	close(self->out);
 }
 
-/* How many of the next @len bytes of a pipe or socket are right. */
-static long long take(int fd, long long len, uint64_t pos, unsigned int seed)
-{
-	static unsigned char bytes[1 << 16];
-	long long done = 0;
-
-	while (done < len) {
-		size_t most = len - done < (long long)sizeof(bytes) ? len - done : (long long)sizeof(bytes);
-		ssize_t got = read(fd, bytes, most);
-
-		if (got <= 0)
-			break;
-		if (right(bytes, got, pos + done, seed) != got)
-			break;
-		done += got;
-	}
-	return done;
-}
-
 /* ---- out of the stream ---- */
 
 TEST_F(splice, out_of_a_stream_gives_its_bytes)

@@ -103,4 +103,18 @@ static inline long long length_of(int fd)
 	return pos < 0 || lseek(fd, pos, SEEK_SET) != pos ? -1 : end;
 }
 
+/* How many references the module has; -1 if that cannot be told. */
+static inline int references(void)
+{
+	FILE *file = fopen("/sys/module/qemufile/refcnt", "re");
+	int count = -1;
+
+	if (file) {
+		if (fscanf(file, "%d", &count) != 1)
+			count = -1;
+		fclose(file);
+	}
+	return count;
+}
+
 #endif /* QEMUFILE_SELFTESTS_STREAMS_H */

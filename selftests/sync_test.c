@@ -263,13 +263,6 @@ struct clear_race {
 	atomic_int over;
 };
 
-static int set_error(int fd, int number)
-{
-	struct qemufile_error error = { .error = number };
-
-	return ioctl(fd, QEMUFILE_IOC_SET_ERROR, &error);
-}
-
 static void *clear_in_turns(void *arg)
 {
 	struct clear_race *race = arg;

@@ -107,4 +107,21 @@ static inline bool is_set_within(atomic_int *flag, int ms)
 	return true;
 }
 
+/* ---- signals ---- */
+
+/* A handler that only interrupts. */
+static inline void on_signal(int number)
+{
+	(void)number;
+}
+
+/* How many signals count_signal() has handled. */
+static atomic_int signals __attribute__((unused));
+
+static inline void count_signal(int number)
+{
+	(void)number;
+	atomic_fetch_add(&signals, 1);
+}
+
 #endif /* QEMUFILE_SELFTESTS_TASKS_H */

@@ -136,4 +136,13 @@ static inline int polled(int fd, short events)
 #define POLL_READ (POLLIN | POLLRDNORM)
 #define POLL_WRITE (POLLOUT | POLLWRNORM)
 
+/* What an epoll instance with one file has to tell within @ms; 0 if nothing. */
+static inline uint32_t told(int epfd, int ms)
+{
+	struct epoll_event event = {};
+	int count = epoll_wait(epfd, &event, 1, ms);
+
+	return count < 0 ? ~0U : count == 0 ? 0 : event.events;
+}
+
 #endif /* QEMUFILE_SELFTESTS_WAITS_H */

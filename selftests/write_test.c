@@ -278,14 +278,6 @@ TEST_F(write, up_to_the_largest_offset)
 	EXPECT_EQ(OFFSET_MAX, length_of(self->fd));
 }
 
-static atomic_int signals;
-
-static void count_signal(int number)
-{
-	(void)number;
-	atomic_fetch_add(&signals, 1);
-}
-
 TEST_F(write, rlimit_fsize_is_kept)
 {
 	struct rlimit limit = { .rlim_cur = 10000, .rlim_max = RLIM_INFINITY };
