@@ -15,12 +15,12 @@ seconds=${1:-600}
 as_root "$@"
 "$TOP/scripts/build.sh" debug modules
 give_back "$TOP/build"
-for tests in selftests selftests/soak; do
+for tests in selftests selftests/storm; do
 	in_root --user -- make --silent -j"$(nproc)" -C "$TOP/$tests" KSRC=/kernel/source M32= \
-		OUT="$TOP/build/$([ "$tests" = selftests ] && echo selftests-native || echo selftests-soak)"
+		OUT="$TOP/build/$([ "$tests" = selftests ] && echo selftests-native || echo selftests-storm)"
 done
 # The machine's seconds may be longer than ours, and both parts take a while to end.
 # shellcheck disable=SC2016
 "$TOP/scripts/vm.sh" --kernel debug --timeout $((2 * seconds + 600)) -- \
-	sh -euc '"$1/selftests-soak/storm" "$2"; sh "$0" "$2" "$1/selftests-native"' \
+	sh -euc '"$1/selftests-storm/storm" "$2"; sh "$0" "$2" "$1/selftests-native"' \
 	"$TOP/selftests/soak.sh" "$TOP/build" $(((seconds + 1) / 2))
