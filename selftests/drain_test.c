@@ -867,4 +867,68 @@ TEST_F(drain, much_at_once_is_freed_while_others_go_on)
 	EXPECT_GT(50, median(percent, ARRAY_LEN(percent)));
 }
 
+/* sendfile lends more than a full socket takes, and moves the position back. */
+TEST_F(drain, what_sendfile_gives_back_is_not_drained)
+{
+	int sockets[2];
+	char bytes[100];
+	ssize_t sent;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sockets));
+	ASSERT_EQ(4 * MiB, put_at(self->writer, 0, 4 * MiB, 1));
+	sent = sendfile(sockets[0], self->reader, NULL, 4 * MiB);
+	ASSERT_LT(0, sent);
+	ASSERT_GT(4 * MiB, sent);
+	EXPECT_EQ(sent, lseek(self->reader, 0, SEEK_CUR));
+	EXPECT_GE(sent, drained_of(self->writer));
+	ASSERT_EQ(100, read(self->reader, bytes, 100));
+	EXPECT_EQ(100, right(bytes, 100, sent, 1));
+	close(sockets[0]);
+	close(sockets[1]);
+}
+
+TEST_F(drain, looking_for_the_end_drains_nothing)
+{
+	char bytes[100];
+
+	ASSERT_EQ(MiB, put_at(self->writer, 0, MiB, 1));
+	EXPECT_EQ(MiB, lseek(self->reader, 0, SEEK_END));
+	EXPECT_EQ(0, polled(self->reader, POLLIN));
+	EXPECT_EQ(0, lseek(self->reader, 0, SEEK_SET));
+	EXPECT_EQ(100, pread(self->reader, bytes, 100, MiB / 2));
+	EXPECT_EQ(0, drained_of(self->writer));
+	ASSERT_EQ(100, read(self->reader, bytes, 100));
+	EXPECT_EQ(100, right(bytes, 100, 0, 1));
+	/* Reading there is another matter. */
+	EXPECT_EQ(MiB / 2, lseek(self->reader, MiB / 2, SEEK_SET));
+	EXPECT_EQ(100, read(self->reader, bytes, 100));
+	EXPECT_EQ(MiB / 2 + 100, drained_of(self->writer));
+	EXPECT_EQ(ENXIO, ERRNO_OF(pread(self->reader, bytes, 100, 0)));
+}
+
+TEST_F(drain, what_is_drained_is_not_cloned_as_zeros)
+{
+	int file = open_handle(self->writer, O_RDWR), other = open_file(O_RDWR);
+	char bytes[PAGE];
+
+	ASSERT_LE(0, file);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(4 * PAGE, put_at(self->writer, 0, 4 * PAGE, 1));
+	ASSERT_EQ(PAGE, read(self->reader, bytes, PAGE));
+	EXPECT_EQ(ENXIO, ERRNO_OF(ioctl(other, _IOW(0x94, 9, int), file)));
+	EXPECT_EQ(0, length_of(other));
+	close(file);
+	close(other);
+}
+
+TEST_F(drain, an_atomic_write_above_the_limit_does_not_wait)
+{
+	char bytes[2 * PAGE] = "";
+	struct iovec iov = { .iov_base = bytes, .iov_len = sizeof(bytes) };
+
+	ASSERT_EQ(0, set_limit(self->writer, PAGE));
+	EXPECT_EQ(ENOSPC, ERRNO_OF(pwritev2(self->writer, &iov, 1, 0, RWF_ATOMIC)));
+	EXPECT_EQ(0, length_of(self->writer));
+}
+
 TEST_HARNESS_MAIN

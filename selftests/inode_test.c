@@ -391,4 +391,23 @@ TEST_F(inode, is_one_while_files_come_and_go)
 	EXPECT_LT(0, race.found);
 }
 
+/* The last reference to an inode may be a watch's, when no file keeps the mount. */
+TEST_F(inode, a_watch_may_be_the_last_to_know_the_file)
+{
+	for (int round = 0; round < 200; round++) {
+		int watcher = inotify_init1(IN_CLOEXEC), file = open_file(O_RDWR), watch;
+		char path[64];
+
+		ASSERT_LE(0, watcher);
+		ASSERT_LE(0, file);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+		watch = inotify_add_watch(watcher, path, IN_MODIFY);
+		ASSERT_LE(0, watch);
+		if (round % 2)
+			inotify_rm_watch(watcher, watch);
+		ASSERT_EQ(0, close(file));
+		ASSERT_EQ(0, close(watcher));
+	}
+}
+
 TEST_HARNESS_MAIN

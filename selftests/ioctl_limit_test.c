@@ -194,4 +194,50 @@ TEST_F(limit, a_clone_of_a_sealed_stream_is_not_sealed)
 	close(copy);
 }
 
+struct writing {
+	int fd;
+	ssize_t done;
+};
+
+static void *write_much(void *arg)
+{
+	struct writing *writing = arg;
+	char *memory = fresh_memory(128 * MiB);
+
+	memset(memory, 1, 128 * MiB);
+	writing->done = pwrite(writing->fd, memory, 128 * MiB, 0);
+	munmap(memory, 128 * MiB);
+	return NULL;
+}
+
+/* The end that a reader is told is the end: no write that was begun before goes on. */
+TEST_F(limit, nothing_is_written_after_sealing_returns)
+{
+	struct writing writing = { .fd = self->fd };
+	pthread_t thread;
+	long long sealed;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_much, &writing));
+	for (int i = 0; i < 10000 && length_of(self->fd) == 0; i++)
+		sleep_ms(1);
+	ASSERT_EQ(0, set_flags(self->fd, QEMUFILE_STREAM_SEALED));
+	sealed = length_of(self->fd);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(sealed, length_of(self->fd));
+	EXPECT_EQ(sealed, writing.done);
+}
+
+TEST_F(limit, zeroing_an_append_only_stream_changes_nothing)
+{
+	int file = open_handle(self->fd, O_RDWR);
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	ASSERT_EQ(0, set_flags(self->fd, QEMUFILE_STREAM_APPEND));
+	EXPECT_EQ(EPERM, ERRNO_OF(fallocate(file, FALLOC_FL_ZERO_RANGE, 0, MiB)));
+	EXPECT_EQ(100, length_of(file));
+	EXPECT_EQ(100, right_at(file, 0, 100, 1));
+	close(file);
+}
+
 TEST_HARNESS_MAIN

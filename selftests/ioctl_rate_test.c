@@ -331,4 +331,53 @@ TEST_F(rate, an_atomic_write_goes_whole)
 	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->fd, &iov, 1, 0, RWF_ATOMIC | RWF_NOWAIT)));
 }
 
+TEST_F(rate, spliced_pages_count_against_the_rate)
+{
+	int from = open_device(O_RDWR), pipe_fds[2];
+	struct qemufile_rate rate = { .op = QEMUFILE_RATE_GET };
+	loff_t pos = 0;
+	long long end;
+
+	ASSERT_LE(0, from);
+	ASSERT_EQ(0, pipe(pipe_fds));
+	ASSERT_EQ(8 * PAGE, put_at(from, 0, 8 * PAGE, 1));
+	ASSERT_EQ(8 * PAGE, splice(from, &pos, pipe_fds[1], NULL, 8 * PAGE, 0));
+	/* A bucket of one page at first, then ten a second. */
+	ASSERT_EQ(0, set_rate(self->fd, 10 * PAGE, QEMUFILE_RATE_KEEP));
+	end = now_ms() + 400;
+	while (pos > 0) {
+		ssize_t moved = splice(pipe_fds[0], NULL, self->fd, NULL, pos, SPLICE_F_MOVE);
+
+		ASSERT_LT(0, moved);
+		pos -= moved;
+	}
+	EXPECT_LE(end, now_ms());
+	EXPECT_EQ(8 * PAGE, right_at(self->fd, 0, 8 * PAGE, 1));
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_RATE_LIMIT, &rate));
+	EXPECT_EQ(8 * PAGE, rate.xfer);
+	close(from);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+
+/* Edge-triggered: the edge comes with the tokens, though nobody polls meanwhile. */
+TEST_F(rate, a_paced_writer_gets_its_edge)
+{
+	struct epoll_event event = { .events = EPOLLOUT | EPOLLET };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	char bytes[PAGE] = "";
+
+	ASSERT_LE(0, epoll);
+	ASSERT_EQ(0, set_rate(self->fd, 10 * PAGE, QEMUFILE_RATE_KEEP));
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, self->fd, &event));
+	ASSERT_EQ(1, epoll_wait(epoll, &event, 1, 0));
+	while (write(self->fd, bytes, PAGE) > 0)
+		;
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(1, epoll_wait(epoll, &event, 1, 5000));
+	EXPECT_LT(0, write(self->fd, bytes, PAGE));
+	close(epoll);
+}
+
 TEST_HARNESS_MAIN

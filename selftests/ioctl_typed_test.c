@@ -819,4 +819,50 @@ TEST_F(typed, the_backends_hooks_do_nothing)
 	EXPECT_EQ(-EINVAL, latched(self->fd));
 }
 
+struct late_put {
+	int fd;
+	ssize_t done;
+};
+
+static void *signal_then_put(void *arg)
+{
+	struct late_put *put = arg;
+
+	sleep_ms(200);
+	kill(getpid(), SIGALRM);
+	sleep_ms(200);
+	put->done = put_at(put->fd, 0, 8, 1);
+	return NULL;
+}
+
+/* A call that is restarted after a signal asks for what it asked for at first. */
+TEST_F(typed, a_restarted_get_gets_all)
+{
+	char bytes[8] = "";
+	struct qemufile_record record = {
+		.type = QEMUFILE_BUFFER, .value = (uintptr_t)bytes, .length = 8,
+	};
+	struct qemufile_vector vector = { .records = (uintptr_t)&record, .count = 1 };
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	struct late_put put = { .fd = self->fd };
+	sigset_t alarm_only;
+	int reader = open_handle(self->fd, O_RDONLY);
+	pthread_t thread;
+
+	ASSERT_LE(0, reader);
+	sigemptyset(&alarm_only);
+	sigaddset(&alarm_only, SIGALRM);
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	/* The signal is for this thread. */
+	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &alarm_only, NULL));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_then_put, &put));
+	ASSERT_EQ(0, pthread_sigmask(SIG_UNBLOCK, &alarm_only, NULL));
+	EXPECT_EQ(0, ioctl(reader, QEMUFILE_IOC_GET, &vector));
+	EXPECT_EQ(1, vector.done);
+	EXPECT_EQ(8, record.length);
+	EXPECT_EQ(8, right(bytes, 8, 0, 1));
+	pthread_join(thread, NULL);
+	close(reader);
+}
+
 TEST_HARNESS_MAIN
