@@ -2,9 +2,9 @@
 /*
  * /dev/qemufile: a migration stream in the kernel.
  *
- * Every struct has a `flags` or `reserved` word that must be zero where it has
- * no meaning (EINVAL otherwise), and the same layout for 32-bit and 64-bit
- * callers. An unknown number is ENOTTY.
+ * Bits of `flags` and `reserved` words without a meaning must be zero (EINVAL).
+ * The layout of each struct is the same for 32-bit and 64-bit callers. An
+ * unknown number is ENOTTY.
  */
 #ifndef _UAPI_LINUX_QEMUFILE_H
 #define _UAPI_LINUX_QEMUFILE_H
@@ -15,29 +15,29 @@
 /* Free in Documentation/userspace-api/ioctl/ioctl-number.rst. */
 #define QEMUFILE_IOC_MAGIC	0xEF
 
-/* What a handle is open for: qemufile_info.mode, qemufile_open.mode. */
+/* Access of a handle: qemufile_info.mode, qemufile_open.mode. */
 #define QEMUFILE_MODE_READ	(1U << 0)	/* QEMU's "r" */
 #define QEMUFILE_MODE_WRITE	(1U << 1)	/* QEMU's "w" */
 
-/* Properties of a stream: each can be set, and not cleared. */
+/* Properties of a stream. A property can be set, and not cleared. */
 #define QEMUFILE_STREAM_APPEND	(1U << 0)	/* writes at the end only */
 #define QEMUFILE_STREAM_SEALED	(1U << 1)	/* no more writes */
-#define QEMUFILE_STREAM_DRAIN	(1U << 2)	/* what all that only read have passed is freed */
-#define QEMUFILE_STREAM_NOSHARE	(1U << 3)	/* who only reads gets no pages: no clone, no loan */
+#define QEMUFILE_STREAM_DRAIN	(1U << 2)	/* frees what all read-only handles have passed */
+#define QEMUFILE_STREAM_NOSHARE	(1U << 3)	/* read-only handles get copies, not pages */
 
 /**
- * struct qemufile_info - what there is to know of a handle and its stream
+ * struct qemufile_info - the state of a handle and its stream
  * @length: the stream's length, in bytes (qsb_get_length)
- * @allocated: memory that holds the stream's data, in bytes
- * @chunks: pieces that this memory is in
+ * @allocated: memory of the stream's data, in bytes
+ * @chunks: number of contiguous pieces of this memory
  * @drained: bytes at the start that draining has freed
- * @limit: the most bytes that the stream may hold; 0 is no limit
+ * @limit: the stream's limit, in bytes; 0 is none
  * @position: the handle's position, in bytes (qemu_ftell)
- * @xfer: bytes that counted against the handle's rate limit
+ * @xfer: bytes counted against the handle's rate limit
  * @rate_limit: the handle's rate limit; 0 is none
  * @readers: handles of the stream that are open for reading
  * @writers: handles of the stream that are open for writing
- * @mode: what this handle is open for, QEMUFILE_MODE_*
+ * @mode: access of this handle, QEMUFILE_MODE_*
  * @stream_flags: QEMUFILE_STREAM_*
  * @error: the handle's latched error, a negative error number, or 0
  * @flags: 0
@@ -61,7 +61,7 @@ struct qemufile_info {
 
 /**
  * struct qemufile_length - a new length
- * @length: in: the length that the stream shall have; out: the one that it has
+ * @length: in: the requested length; out: the length reached
  * @flags: 0
  * @reserved: 0
  */
@@ -76,10 +76,9 @@ struct qemufile_length {
 #define QEMUFILE_EXTENT_HOLE	1
 
 /**
- * struct qemufile_extent - a run of data, or of nothing
- * @start: a position, in bytes
- * @length: out: how many bytes from there on are of one kind; 0 at the
- *          stream's end and past it
+ * struct qemufile_extent - a run of data, or a hole
+ * @start: in: its start, in bytes
+ * @length: out: its length, in bytes; 0 at the end of the stream and after it
  * @kind: out: QEMUFILE_EXTENT_*
  * @flags: 0
  */
@@ -91,9 +90,9 @@ struct qemufile_extent {
 };
 
 /**
- * struct qemufile_range - a part of a stream
- * @start: its first byte
- * @length: in bytes
+ * struct qemufile_range - a range of a stream
+ * @start: its start, in bytes
+ * @length: its length, in bytes
  * @flags: 0
  * @reserved: 0
  */
@@ -109,8 +108,8 @@ struct qemufile_range {
 #define QEMUFILE_OPEN_APPEND	(1U << 1)
 
 /**
- * struct qemufile_open - what a new handle shall be open for
- * @mode: QEMUFILE_MODE_*, not more than the handle that is asked (EACCES)
+ * struct qemufile_open - access and flags of a new handle
+ * @mode: QEMUFILE_MODE_*, at most the access of the handle of the call (EACCES)
  * @flags: QEMUFILE_OPEN_*
  */
 struct qemufile_open {
@@ -131,7 +130,7 @@ struct qemufile_open {
  * @flags: 0
  * @value: the value (PUT: in, EINVAL if it does not fit the type; GET and
  *         PEEK: out); the address of the bytes for QEMUFILE_BUFFER
- * @length: QEMUFILE_BUFFER: in: bytes wanted, out: bytes moved; else 0
+ * @length: QEMUFILE_BUFFER: in: bytes requested, out: bytes moved; else 0
  */
 struct qemufile_record {
 	__u32 type;
@@ -145,10 +144,9 @@ struct qemufile_record {
 /**
  * struct qemufile_vector - typed values, in order
  * @records: address of an array of struct qemufile_record
- * @count: its length, QEMUFILE_MAX_RECORDS at the most (E2BIG)
- * @done: out: records that were done whole, also where an error of a record is
- *        returned
- * @offset: PEEK: bytes from the position to where the first value starts; else 0
+ * @count: its length, at most QEMUFILE_MAX_RECORDS (E2BIG)
+ * @done: out: number of complete records, also with an error of a record
+ * @offset: PEEK: bytes from the position to the first value; else 0
  * @flags: 0
  * @reserved: 0
  */
@@ -162,8 +160,8 @@ struct qemufile_vector {
 };
 
 /**
- * struct qemufile_skip - bytes to pass over
- * @length: in: how many; out: how many there were
+ * struct qemufile_skip - bytes to skip
+ * @length: in: bytes to skip; out: bytes skipped
  * @flags: 0
  * @reserved: 0
  */
@@ -189,17 +187,18 @@ struct qemufile_error {
 #define QEMUFILE_RATE_RESET	2	/* qemu_file_reset_rate_limit */
 
 /* qemufile_rate.flags */
-#define QEMUFILE_RATE_KEEP	(1U << 0)	/* the kernel keeps the limit */
+#define QEMUFILE_RATE_KEEP	(1U << 0)	/* the kernel enforces the limit */
 
 /**
- * struct qemufile_rate - how much a handle may write
- * @limit: SET: in; else out. The bytes that may be written until the next
- *         RESET; with QEMUFILE_RATE_KEEP, bytes per second. 0 is no limit
+ * struct qemufile_rate - the rate limit of a handle
+ * @limit: SET: in; else out. Bytes until the next RESET; with
+ *         QEMUFILE_RATE_KEEP, bytes per second. 0 is no limit
  * @xfer: out: bytes written since the last RESET
  * @op: QEMUFILE_RATE_*
  * @flags: QEMUFILE_RATE_KEEP (SET: in, else out)
- * @exceeded: out: 1 if nothing more should be written until the next RESET,
- *            or, with QEMUFILE_RATE_KEEP, just now; else 0
+ * @exceeded: out: 1 if the writer should wait for the next RESET, or, with
+ *            QEMUFILE_RATE_KEEP, if a write would wait now; also 1 while an
+ *            error is latched; else 0
  * @reserved: 0
  */
 struct qemufile_rate {
@@ -212,8 +211,8 @@ struct qemufile_rate {
 };
 
 /**
- * struct qemufile_limit - the most that a stream may hold
- * @limit: in bytes, what draining has freed not counted; 0 is no limit
+ * struct qemufile_limit - the limit of a stream
+ * @limit: in bytes, without drained bytes; 0 is none
  * @flags: 0
  * @reserved: 0
  */
@@ -224,8 +223,8 @@ struct qemufile_limit {
 };
 
 /**
- * struct qemufile_flags - properties to give a stream
- * @set: QEMUFILE_STREAM_*, in addition to those that it has
+ * struct qemufile_flags - properties of a stream
+ * @set: QEMUFILE_STREAM_* to add
  * @flags: 0
  */
 struct qemufile_flags {
@@ -240,7 +239,7 @@ struct qemufile_flags {
 
 /**
  * struct qemufile_ram_control - a RAM hook of the backend
- * @hook_flags: what QEMU passes on as `flags`
+ * @hook_flags: the `flags` argument of QEMU's hooks
  * @op: QEMUFILE_RAM_*
  * @flags: 0
  */
@@ -255,11 +254,11 @@ struct qemufile_ram_control {
 #define QEMUFILE_SAVE_PAGE_DELAYED	(-2000)
 
 /**
- * struct qemufile_save_page - a page for the backend to save its own way
+ * struct qemufile_save_page - a page that the backend may save by its own means
  * @block_offset: of the page's RAM block, in bytes
  * @offset: of the page in its block, in bytes
  * @size: of the page, in bytes
- * @bytes_sent: out: what the backend has sent
+ * @bytes_sent: out: bytes that the backend has sent
  * @result: out: QEMUFILE_SAVE_PAGE_*, or 0
  * @flags: 0
  */
@@ -273,10 +272,9 @@ struct qemufile_save_page {
 };
 
 /*
- * The calls; the argument points at the struct.
+ * The ioctls; the argument is the address of the struct.
  *
- * An enum and not macros, so that bindgen, which cannot evaluate _IOR(), has
- * the numbers from here.
+ * An enum instead of macros: bindgen cannot evaluate _IOR() in a macro.
  */
 enum qemufile_ioctl {
 	QEMUFILE_IOC_GET_INFO = _IOR(QEMUFILE_IOC_MAGIC, 0x00, struct qemufile_info),
