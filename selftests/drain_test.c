@@ -831,6 +831,7 @@ TEST_F(drain, readers_cost_one_another_nothing)
 {
 	enum { MANY = 2000 };
 	struct rlimit files = { .rlim_cur = MANY + 100, .rlim_max = MANY + 100 };
+	struct timespec tick = {};
 	double few, many;
 
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
@@ -839,8 +840,12 @@ TEST_F(drain, readers_cost_one_another_nothing)
 		ASSERT_LE(0, open_handle(self->writer, O_RDONLY));
 	many = read_us(self->writer, self->reader);
 	TH_LOG("%.1f us a read with one reader, %.1f us with %d", few, many, MANY);
-	EXPECT_LT(0, few);
-	EXPECT_GT(3 * few, many);
+	ASSERT_EQ(0, clock_getres(CLOCK_MONOTONIC, &tick));
+	/* A clock that ticks every 10 ms tells nothing: that of an emulated debug kernel. */
+	if (tick.tv_sec == 0 && tick.tv_nsec < 1000000) {
+		EXPECT_LT(0, few);
+		EXPECT_GT(3 * few, many);
+	}
 	close_range(self->reader + 1, ~0U, 0);
 }
 
