@@ -27,6 +27,7 @@ pub mod sys;
 
 use file::{
     Device,
+    FileSystems,
     OpenFile, //
 };
 use kernel::prelude::*;
@@ -54,6 +55,7 @@ module! {
 struct QemuFileModule {
     #[pin]
     _device: Registration<OpenFile<Device>>,
+    _file_systems: FileSystems,
     /// Goes last.
     _returned: Returned,
 }
@@ -61,8 +63,9 @@ struct QemuFileModule {
 impl kernel::InPlaceModule for QemuFileModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _device <- Registration::register(c"qemufile", 0o600),
             _returned: Returned,
+            _file_systems: FileSystems::new()?,
+            _device <- Registration::register(c"qemufile", 0o600),
         })
     }
 }

@@ -3,21 +3,23 @@
 //! `/dev/qemufile`: each open makes a fresh stream.
 
 use super::{
-    fs::StreamFs,
+    fs::{
+        self,
+        StreamFs, //
+    },
     OpenFile,
     Opener, //
 };
 use crate::{
     stream::{
         Access,
+        Home,
+        Properties,
         Stream, //
     },
     sys::{
         file::FileExt,
-        pseudo_fs::{
-            Mount,
-            Pinned, //
-        }, //
+        fs::Mount, //
     },
 };
 use kernel::{
@@ -29,18 +31,20 @@ use kernel::{
 pub(crate) struct Device;
 
 impl Opener for Device {
-    /// So that a mapping need not mount the file system under `mmap_lock`.
-    type Pinned = Pinned<StreamFs>;
-
     fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>> {
         let access = Access {
             read: file.is_readable(),
             write: file.is_writable(),
         };
-        OpenFile::new(Stream::new()?, access, None, StreamFs::pin()?)
+        let stream = Stream::new(Home::Device, Properties::empty())?;
+        OpenFile::new(stream, access, None)
     }
 
-    fn mount<'a>(pinned: &'a Self::Pinned, _file: &'a File) -> Result<Mount<'a, StreamFs>> {
-        Ok(pinned.mount())
+    fn accessed(_file: &File) {
+        // It is the node's business.
+    }
+
+    fn mount(_file: &File) -> Result<Mount<'_, StreamFs>> {
+        fs::nameless()
     }
 }

@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The file system of streams: regular files, which exist as open files only.
+//! The file system of streams: regular files, each of which is a stream.
+//!
+//! Users mount it (`mount -t qemufile`), and then streams have names. The module has a mount of its
+//! own, for the files without names that come of `/dev/qemufile`. There is one inode a stream; its
+//! number is the stream's.
 //!
 //! The VFS keeps `ftruncate`, `fallocate`, `copy_file_range` and `FICLONE` from character devices;
-//! on these files they work. There is one inode a stream; its number is the stream's.
+//! on these files they work.
 
 use super::{
+    bounds::{
+        self,
+        Bounds,
+        Options, //
+    },
     ioctl::Opening,
     OpenFile,
     Opener, //
@@ -17,14 +26,23 @@ use crate::{
     },
     sys::{
         file::FileExt,
-        inode::InodeRef,
-        mmap::Fault,
-        pseudo_fs::{
-            InodeOperations,
+        fs::{
+            node_of,
+            Figures,
+            FileSystem,
+            FileSystemType,
+            Internal,
+            Log,
             Mount,
-            Pinned,
-            PseudoFs, //
+            Mounted,
+            Owner,
+            Parameter,
+            Registration,
+            Value,
+            O_NEITHER, //
         },
+        inode::InodeRef,
+        mmap::Fault, //
     },
 };
 use kernel::{
@@ -46,82 +64,112 @@ use kernel::{
         VmaNew, //
     },
     prelude::*,
+    seq_file::SeqFile,
     sync::{
-        aref::ARef,
         Arc,
         ArcBorrow, //
     },
 };
 
-static FILES: PseudoFs<StreamFs> = PseudoFs::new(c"qemufile");
+static NAMED: FileSystemType<StreamFs> = FileSystemType::named();
+static NAMELESS: Internal<StreamFs> = Internal::new();
 
 /// The file system.
 pub(crate) struct StreamFs;
 
-impl StreamFs {
-    /// Keeps the file system mounted.
-    pub(crate) fn pin() -> Result<Pinned<StreamFs>> {
-        FILES.pin()
-    }
+/// Keeps the file system there: for users to mount, and mounted for the files without names.
+pub(crate) struct FileSystems {
+    _named: Registration<StreamFs>,
+    _nameless: Mounted<StreamFs>,
+}
 
-    /// Makes the file that `wanted` asks for, on `mount`, and gives it a descriptor.
-    ///
-    /// `ENOMEM`, `ENFILE`, `EMFILE`.
-    pub(crate) fn install(mount: &Mount<'_, Self>, wanted: Opening) -> Result<u32> {
-        let Opening {
-            stream,
-            access,
-            flags,
-        } = wanted;
-        let mode = match (access.read, access.write) {
-            (true, true) => O_RDWR,
-            (true, false) => O_RDONLY,
-            (false, true) => O_WRONLY,
-            (false, false) => return Err(EINVAL),
-        };
-        let descriptor = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
-        let number = descriptor.reserved_fd();
-        let file = Self::open_as(mount, stream, access, mode | flags | O_LARGEFILE)?;
-        descriptor.fd_install(file);
-        Ok(number)
-    }
-
-    /// Makes `vma` a mapping of a stream's pages, by a file on `mount`.
-    ///
-    /// `EACCES` for a shared mapping that may be written: a write through one would pass by copy on
-    /// write, limits and seals. `EPERM` for one of code, as on any mount that is noexec. `ENOMEM`,
-    /// `ENFILE`.
-    pub(crate) fn map(mount: &Mount<'_, Self>, stream: &Arc<Stream>, vma: &VmaNew) -> Result {
-        vma.try_clear_mayexec().or(Err(EPERM))?;
-        if vma.flags() & flags::SHARED != 0 {
-            vma.try_clear_maywrite().or(Err(EACCES))?;
-        }
-        // A mapping is nobody who could write or would wait for bytes.
-        let access = Access {
-            read: false,
-            write: false,
-        };
-        let file = Self::open_as(mount, stream.clone(), access, O_RDONLY)?;
-        FILES.map(vma, &file)
-    }
-
-    fn open_as(
-        mount: &Mount<'_, Self>,
-        stream: Arc<Stream>,
-        access: Access,
-        flags: u32,
-    ) -> Result<ARef<File>> {
-        let number = stream.number();
-        let make = |inode| OpenFile::new(stream.clone(), access, Some(inode), ());
-        let file = mount.open(number, stream.clone(), c"qemufile", flags, make)?;
-        // The handle is in the stream's books, so what it begins with is not drained any more.
-        file.start_at(i64::try_from(stream.start())?);
-        Ok(file)
+impl FileSystems {
+    /// `ENOMEM`; `EBUSY` if there is a file system of the same name.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            _nameless: NAMELESS.mount()?,
+            _named: Registration::new(&NAMED)?,
+        })
     }
 }
 
-impl InodeOperations for StreamFs {
-    type Data = Arc<Stream>;
+/// The mount of files that come of the device.
+pub(super) fn nameless() -> Result<Mount<'static, StreamFs>> {
+    NAMELESS.place()
+}
+
+/// Makes the file that `wanted` asks for, on `mount`, and gives it a descriptor.
+///
+/// `EMFILE`, and what [`Mount::open`] returns.
+pub(super) fn install(mount: &Mount<'_, StreamFs>, wanted: Opening) -> Result<u32> {
+    let Opening {
+        stream,
+        access,
+        flags,
+    } = wanted;
+    let mode = match (access.read, access.write) {
+        (true, true) => O_RDWR,
+        (true, false) => O_RDONLY,
+        (false, true) => O_WRONLY,
+        (false, false) => return Err(EINVAL),
+    };
+    let descriptor = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
+    let number = descriptor.reserved_fd();
+    let file = mount.open(stream.number(), stream, mode | flags | O_LARGEFILE)?;
+    descriptor.fd_install(file);
+    Ok(number)
+}
+
+/// Makes `vma` a mapping of a stream's pages, by a file on `mount`.
+///
+/// The file is one of the stream's own inode, and open for nothing: a mapping is nobody who could
+/// write or would wait for bytes.
+///
+/// `EACCES` for a shared mapping that may be written: a write through one would pass by copy on
+/// write, limits and seals. `EPERM` for one of code, unless a mount by users allows it. What
+/// [`Mount::open`] returns.
+pub(super) fn map(mount: &Mount<'_, StreamFs>, stream: &Arc<Stream>, vma: &VmaNew) -> Result {
+    if mount.is_internal() {
+        vma.try_clear_mayexec().or(Err(EPERM))?;
+    }
+    if vma.flags() & flags::SHARED != 0 {
+        vma.try_clear_maywrite().or(Err(EACCES))?;
+    }
+    let file = mount.open(stream.number(), stream.clone(), O_NEITHER | O_LARGEFILE)?;
+    mount.map(vma, &file)
+}
+
+impl Opener for StreamFs {
+    /// Opens a file, by its name, through `/proc/PID/fd/N`, or for [`install`] and [`map`].
+    ///
+    /// `N` may be an `O_PATH` descriptor, and the only thing that has kept the inode.
+    fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>> {
+        let stream: Arc<Stream> = node_of::<Self>(file)?.into();
+        let access = Access {
+            read: file.is_readable(),
+            write: file.is_writable(),
+        };
+        let open = OpenFile::new(stream.clone(), access, Some(InodeRef::of(file)))?;
+        // The handle is in the stream's books, so what it begins with is not drained any more.
+        file.start_at(i64::try_from(stream.start())?);
+        Ok(open)
+    }
+
+    fn accessed(file: &File) {
+        file.accessed();
+    }
+
+    fn mount(file: &File) -> Result<Mount<'_, StreamFs>> {
+        Mount::of(file)
+    }
+}
+
+impl FileSystem for StreamFs {
+    const NAME: &'static CStr = c"qemufile";
+    /// "QEMF"
+    const MAGIC: u32 = 0x5145_4d46;
+
+    type Node = Arc<Stream>;
     type File = OpenFile<StreamFs>;
 
     fn size(stream: ArcBorrow<'_, Stream>) -> (i64, u64) {
@@ -137,27 +185,50 @@ impl InodeOperations for StreamFs {
     fn fault(stream: ArcBorrow<'_, Stream>, fault: &Fault<'_>) -> Result {
         stream.fault(fault)
     }
-}
 
-impl Opener for StreamFs {
-    /// A file keeps its mount: `__fput()` calls `->release` before `mntput()`.
-    type Pinned = ();
+    const PARAMETERS: &'static [Parameter] = bounds::PARAMETERS;
 
-    /// Opens the file once more, through `/proc/PID/fd/N`.
-    ///
-    /// `N` may be an `O_PATH` descriptor, and the only thing that has kept the inode.
-    fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>> {
-        let stream: Arc<Stream> = FILES.reopen(file)?.into();
-        let access = Access {
-            read: file.is_readable(),
-            write: file.is_writable(),
-        };
-        let open = OpenFile::new(stream.clone(), access, Some(InodeRef::of(file)), ())?;
-        file.start_at(i64::try_from(stream.start())?);
-        Ok(open)
+    type Options = Options;
+    type Bounds = Bounds;
+
+    fn set_option(options: &mut Options, log: &Log<'_>, option: u8, value: Value<'_>) -> Result {
+        options.set(log, option, value)
     }
 
-    fn mount<'a>(_pinned: &'a (), file: &'a File) -> Result<Mount<'a, StreamFs>> {
-        FILES.mount_of(file)
+    fn mount(options: &Options) -> Result<KBox<Bounds>> {
+        Bounds::new(options)
+    }
+
+    fn remount(bounds: &Bounds, options: &Options, log: &Log<'_>) -> Result {
+        bounds.change(options, log)
+    }
+
+    fn root(bounds: &Bounds) -> (u16, Owner) {
+        bounds.root()
+    }
+
+    fn show_options(bounds: &Bounds, seq: &SeqFile) {
+        bounds.show(seq);
+    }
+
+    fn statfs(bounds: &Bounds) -> Figures {
+        bounds.figures()
+    }
+
+    fn take_inode(bounds: &Bounds) -> Result {
+        bounds.take_inode()
+    }
+
+    fn give_inode(bounds: &Bounds) {
+        bounds.give_inode();
+    }
+
+    fn create(bounds: &Bounds) -> Result<(u64, Arc<Stream>)> {
+        let stream = bounds.new_stream()?;
+        Ok((stream.number(), stream))
+    }
+
+    fn number() -> u64 {
+        Stream::next_number()
     }
 }

@@ -4,11 +4,15 @@
 //!
 //! An operation is one short method here, and nothing but delegation.
 
+mod bounds;
 mod device;
 mod fs;
 mod ioctl;
 
-pub(crate) use self::device::Device;
+pub(crate) use self::{
+    device::Device,
+    fs::FileSystems, //
+};
 
 use self::{
     fs::StreamFs,
@@ -25,22 +29,28 @@ use crate::{
     },
     sys::{
         alloc::GFP_STREAM,
-        file::Whence,
+        file::{
+            KiocbExt,
+            Whence, //
+        },
         file_operations::{
             Advice,
             Allocate,
             FileOperations, //
         },
+        fs::Mount,
         inode::InodeRef,
         poll::{
             Events,
             PollTable, //
         },
-        pseudo_fs::Mount,
         splice::Pipe,
     },
 };
-use core::ops::Range;
+use core::{
+    marker::PhantomData,
+    ops::Range, //
+};
 use kernel::{
     fs::{
         File,
@@ -58,14 +68,14 @@ use kernel::{
 
 /// What a file is opened on: all that the device and the regular files differ in.
 pub(crate) trait Opener: Sized + 'static {
-    /// What keeps the file system of the regular files mounted, where the file itself does not.
-    type Pinned: Send + Sync;
-
     /// Makes the state of a file that is being opened.
     fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>>;
 
-    /// Where files are made that come of `file`, which has `pinned`.
-    fn mount<'a>(pinned: &'a Self::Pinned, file: &'a File) -> Result<Mount<'a, StreamFs>>;
+    /// Notes that `file` is being read.
+    fn accessed(file: &File);
+
+    /// Where files are made that come of `file`.
+    fn mount(file: &File) -> Result<Mount<'_, StreamFs>>;
 }
 
 /// An open file, whatever it was opened on.
@@ -73,9 +83,7 @@ pub(crate) trait Opener: Sized + 'static {
 pub(crate) struct OpenFile<O: Opener> {
     #[pin]
     handle: Handle,
-    /// Goes last: until then there is a mount for the inode that the stream may give up with the
-    /// handle.
-    pinned: O::Pinned,
+    _opener: PhantomData<fn() -> O>,
 }
 
 impl<O: Opener> OpenFile<O> {
@@ -86,12 +94,11 @@ impl<O: Opener> OpenFile<O> {
         stream: Arc<Stream>,
         access: Access,
         inode: Option<InodeRef>,
-        pinned: O::Pinned,
     ) -> Result<Pin<KBox<Self>>> {
         KBox::try_pin_init(
             try_pin_init!(Self {
                 handle <- Handle::new(stream, access, inode),
-                pinned,
+                _opener: PhantomData,
             }),
             GFP_STREAM,
         )
@@ -99,10 +106,6 @@ impl<O: Opener> OpenFile<O> {
 
     fn handle(this: Pin<&Self>) -> &Handle {
         &this.get_ref().handle
-    }
-
-    fn mount<'a>(this: Pin<&'a Self>, file: &'a File) -> Result<Mount<'a, StreamFs>> {
-        O::mount(&this.get_ref().pinned, file)
     }
 }
 
@@ -119,6 +122,7 @@ impl<O: Opener> FileOperations for OpenFile<O> {
     }
 
     fn read_iter(kiocb: Kiocb<'_, Pin<KBox<Self>>>, dst: &mut IovIterDest<'_>) -> Result<usize> {
+        O::accessed(kiocb.open_file());
         Self::handle(kiocb.file()).read(kiocb, dst)
     }
 
@@ -144,6 +148,7 @@ impl<O: Opener> FileOperations for OpenFile<O> {
         len: usize,
         nonblocking: bool,
     ) -> Result<usize> {
+        O::accessed(file);
         Self::handle(this).splice_read(file, pos, pipe, len, nonblocking)
     }
 
@@ -159,8 +164,8 @@ impl<O: Opener> FileOperations for OpenFile<O> {
     /// A mapping outlives its descriptor, and keeps the stream. It is one of the stream's regular
     /// file, also if made through the device, whose inode all streams share.
     fn mmap(this: Pin<&Self>, file: &File, vma: &VmaNew) -> Result {
-        let mount = Self::mount(this, file)?;
-        StreamFs::map(&mount, Self::handle(this).stream(), vma)
+        O::accessed(file);
+        fs::map(&O::mount(file)?, Self::handle(this).stream(), vma)
     }
 
     fn fasync(this: Pin<&Self>, file: &File, fd: i32, on: i32) -> Result {
@@ -194,7 +199,7 @@ impl<O: Opener> FileOperations for OpenFile<O> {
     fn ioctl(this: Pin<&Self>, file: &File, cmd: u32, arg: usize) -> Result<u32> {
         match ioctl::dispatch(Self::handle(this), file, cmd, arg)? {
             Reply::Done => Ok(0),
-            Reply::Open(wanted) => StreamFs::install(&Self::mount(this, file)?, wanted),
+            Reply::Open(wanted) => fs::install(&O::mount(file)?, wanted),
         }
     }
 

@@ -37,6 +37,7 @@ pub(crate) use self::{
         Properties,
         Property, //
     },
+    quota::Account,
     seat::{
         Access,
         Seat, //
@@ -99,6 +100,25 @@ pub(crate) struct Info {
     pub(crate) properties: Properties,
 }
 
+/// Where a stream is made, which says who pays for it and what its end is.
+#[derive(Clone)]
+pub(crate) enum Home {
+    /// Nowhere: by an open of the device. At its end a reader waits while another handle may write.
+    Device,
+    /// On a mount, whose account pays. It is a file: its end is the end for every reader, unless
+    /// it has [`Property::Follow`].
+    Mount(Arc<Account>),
+}
+
+impl Home {
+    fn account(&self) -> Option<&Arc<Account>> {
+        match self {
+            Home::Device => None,
+            Home::Mount(account) => Some(account),
+        }
+    }
+}
+
 /// What an operation has done, and what kept it from doing more.
 pub(crate) struct Progress {
     /// Bytes moved.
@@ -122,7 +142,8 @@ impl Progress {
 pub(crate) struct Stream {
     /// The inode number of its regular file.
     number: u64,
-    /// Whether its memory counts for a user.
+    home: Home,
+    /// Whether its memory counts for a user or a mount.
     counted: bool,
     #[pin]
     writing: KillableMutex,
@@ -146,8 +167,12 @@ struct Inner {
     buffer: SizedBuffer,
     /// What the buffer's memory counts for.
     quota: Quota,
+    /// Whether it is a file of a mount.
+    is_file: bool,
     readers: usize,
     writers: usize,
+    /// The writers that do not read.
+    feeders: usize,
     /// Whether there ever was a writer.
     had_writer: bool,
     properties: Properties,
@@ -168,14 +193,30 @@ impl Inner {
         self.properties.contains(property)
     }
 
-    /// Whether bytes may still come from a handle other than one with this access.
-    fn others_may_write(&self, access: Access) -> bool {
-        !self.is(Property::Sealed) && self.writers > usize::from(access.write)
+    /// Whether a reader at the end of a file waits for a writer at all.
+    fn follows(&self) -> bool {
+        self.is(Property::Follow) || self.is(Property::Drain)
     }
 
-    /// Whether there were writers and no byte can come any more.
+    /// How many handles a reader at the end waits for, if it is none of them.
+    fn awaited(&self) -> usize {
+        match (self.is_file, self.follows()) {
+            (false, _) => self.writers,
+            (true, true) => self.feeders,
+            (true, false) => 0,
+        }
+    }
+
+    /// Whether a reader with this access waits for bytes at the end.
+    fn others_may_write(&self, access: Access) -> bool {
+        let own = access.write && !self.is_file;
+        !self.is(Property::Sealed) && self.awaited() > usize::from(own)
+    }
+
+    /// Whether there were writers to wait for, and no byte can come any more.
     fn is_over(&self) -> bool {
-        self.had_writer && (self.writers == 0 || self.is(Property::Sealed))
+        let may_wait = !self.is_file || self.follows();
+        may_wait && self.had_writer && (self.awaited() == 0 || self.is(Property::Sealed))
     }
 
     /// The position that no write may pass, for the limit's sake.
@@ -207,35 +248,41 @@ impl Inner {
 
 impl Stream {
     /// Makes an empty stream that nobody has open.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        Self::with(
-            SizedBuffer::new(),
-            Draining::new(),
-            None,
-            Properties::empty(),
-        )
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(home: Home, properties: Properties) -> Result<Arc<Self>> {
+        Self::with(home, SizedBuffer::new(), Draining::new(), None, properties)
+    }
+
+    /// A number that no stream has, and that none will have.
+    pub(crate) fn next_number() -> u64 {
+        NEXT_NUMBER.fetch_add(1, Relaxed) as u64
     }
 
     fn with(
+        home: Home,
         buffer: SizedBuffer,
         draining: Draining,
         limit: Option<u64>,
         properties: Properties,
     ) -> Result<Arc<Self>> {
-        let number = NEXT_NUMBER.fetch_add(1, Relaxed) as u64;
         let polled = Arc::pin_init(new_poll_queue!("qemufile::polled"), GFP_STREAM)?;
-        let quota = Quota::new(buffer.allocated())?;
+        let quota = Quota::new(home.account(), buffer.allocated())?;
+        let is_file = matches!(home, Home::Mount(_));
         Arc::pin_init(
             pin_init!(Self {
-                number,
+                number: Self::next_number(),
+                home,
                 counted: quota.counts(),
                 writing <- new_killable_mutex!("qemufile::writing"),
                 inner <- new_mutex!(
                     Inner {
                         buffer,
                         quota,
+                        is_file,
                         readers: 0,
                         writers: 0,
+                        feeders: 0,
                         had_writer: false,
                         properties,
                         limit,

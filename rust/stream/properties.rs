@@ -25,6 +25,8 @@ impl_flags!(
         Drain = abi::QEMUFILE_STREAM_DRAIN,
         /// Handles that only read get no references to pages.
         NoShare = abi::QEMUFILE_STREAM_NOSHARE,
+        /// Readers at the end of a file of a mount wait for handles that only write.
+        Follow = abi::QEMUFILE_STREAM_FOLLOW,
     }
 );
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The most bytes that all streams of a user may hold: the module parameter `max_user_bytes`.
+//! The most bytes that several streams may hold together.
 //!
-//! A stream counts for the user who made it, by opening the device or by CLONE, whoever writes to
-//! it; none counts for who has `CAP_SYS_RESOURCE`. What counts is the memory of the data. Pages
-//! that a clone shares count in both streams.
+//! A stream of a mounted file system counts for its mount (`size=`). Any other counts for the user
+//! who made it, by opening the device or by CLONE (the module parameter `max_user_bytes`), unless
+//! that user has `CAP_SYS_RESOURCE`. It does not matter who writes to it. What counts is the memory
+//! of the data. Pages that a clone shares count in both streams.
 //!
 //! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never passes the limit,
 //! and what it did not take is given back when the [`Writer`] goes.
@@ -45,21 +46,43 @@ const RUNS: usize = 1024;
 /// The users who have streams that count.
 static USERS: UserTable<Option<Users>> = UserTable::new(None);
 
-/// A user, and what the streams of that user hold.
-struct User {
-    number: u32,
+/// What several streams hold together, and the most that they may hold.
+pub(crate) struct Account {
     /// The most bytes.
-    max: u64,
+    max: Atomic<u64>,
     /// Bytes that are held, or paid for.
     held: Atomic<u64>,
 }
 
-impl User {
+impl Account {
+    /// An account of `max` bytes, of which nothing is held.
+    pub(crate) fn new(max: u64) -> Self {
+        Self {
+            max: Atomic::new(max),
+            held: Atomic::new(0),
+        }
+    }
+
+    /// The most bytes.
+    pub(crate) fn max(&self) -> u64 {
+        self.max.load(Relaxed)
+    }
+
+    /// Sets the most bytes. What is held already stays.
+    pub(crate) fn set_max(&self, max: u64) {
+        self.max.store(max, Relaxed);
+    }
+
+    /// Bytes that are held, or paid for.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Relaxed)
+    }
+
     /// Takes `bytes`, or as many whole pages of them as there are left, and returns how many.
-    fn take(&self, bytes: u64) -> u64 {
+    pub(crate) fn take(&self, bytes: u64) -> u64 {
         let mut held = self.held.load(Relaxed);
         loop {
-            let left = self.max.saturating_sub(held);
+            let left = self.max().saturating_sub(held);
             let taken = if bytes <= left {
                 bytes
             } else {
@@ -72,9 +95,16 @@ impl User {
         }
     }
 
-    fn give_back(&self, bytes: u64) {
+    /// Gives back what was taken.
+    pub(crate) fn give_back(&self, bytes: u64) {
         self.held.fetch_sub(bytes, Relaxed);
     }
+}
+
+/// A user who has streams.
+struct User {
+    number: u32,
+    account: Account,
 }
 
 /// What there has to be memory for before the table is locked: memory may be reclaimed from the
@@ -86,9 +116,9 @@ struct NewUser {
 
 impl NewUser {
     fn new(number: u32, max: u64) -> Result<Self> {
-        let held = Atomic::new(0);
+        let account = Account::new(max);
         Ok(Self {
-            user: Arc::new(User { number, max, held }, GFP_STREAM)?,
+            user: Arc::new(User { number, account }, GFP_STREAM)?,
             node: RBTreeNodeReservation::new(GFP_STREAM)?,
         })
     }
@@ -140,9 +170,24 @@ impl Drop for Member {
     }
 }
 
-/// What one stream counts for its user, if it counts.
+/// Who pays for a stream.
+enum Payer {
+    User(Member),
+    Mount(Arc<Account>),
+}
+
+impl Payer {
+    fn account(&self) -> &Account {
+        match self {
+            Payer::User(Member(user)) => &user.account,
+            Payer::Mount(account) => account,
+        }
+    }
+}
+
+/// What one stream counts, if it counts.
 pub(super) struct Quota {
-    user: Option<Member>,
+    payer: Option<Payer>,
     /// What the stream holds, in bytes.
     held: u64,
     /// What is paid for a change that is being made, and not used yet, in bytes.
@@ -150,17 +195,19 @@ pub(super) struct Quota {
 }
 
 impl Quota {
-    /// For a new stream of the current task's that holds `bytes`.
+    /// For a new stream that holds `bytes`: of the current task's user, or of a mount's account.
     ///
-    /// `ENOSPC` if the user may not hold them, `ENOMEM`.
-    pub(super) fn new(bytes: u64) -> Result<Self> {
-        let max = *crate::module_parameters::max_user_bytes.value_ref();
-        if max == 0 || current_is_unlimited() {
-            return Ok(Self::of(None));
-        }
-        let new = NewUser::new(current_user(), max)?;
-        let user = USERS.with(|users| users.get_or_insert_with(Users::new).join(new));
-        let mut quota = Self::of(Some(Member(user)));
+    /// `ENOSPC` if that may not hold them, `ENOMEM`.
+    pub(super) fn new(mount: Option<&Arc<Account>>, bytes: u64) -> Result<Self> {
+        let payer = match mount {
+            Some(account) => Some(Payer::Mount(account.clone())),
+            None => Self::user()?.map(Payer::User),
+        };
+        let mut quota = Self {
+            payer,
+            held: 0,
+            paid: 0,
+        };
         if quota.pay(bytes) < bytes {
             return Err(ENOSPC);
         }
@@ -168,43 +215,45 @@ impl Quota {
         Ok(quota)
     }
 
-    fn of(user: Option<Member>) -> Self {
-        Self {
-            user,
-            held: 0,
-            paid: 0,
+    /// The current task's user, if the streams of that user count.
+    fn user() -> Result<Option<Member>> {
+        let max = *crate::module_parameters::max_user_bytes.value_ref();
+        if max == 0 || current_is_unlimited() {
+            return Ok(None);
         }
+        let new = NewUser::new(current_user(), max)?;
+        let user = USERS.with(|users| users.get_or_insert_with(Users::new).join(new));
+        Ok(Some(Member(user)))
     }
 
     /// Whether the stream counts.
     pub(super) fn counts(&self) -> bool {
-        self.user.is_some()
+        self.payer.is_some()
     }
 
-    /// Pays for `bytes`, or as many whole pages of them as the user may still have, and returns how
-    /// many.
+    /// Pays for `bytes`, or as many whole pages of them as there are left, and returns how many.
     fn pay(&mut self, bytes: u64) -> u64 {
-        let Some(Member(user)) = &self.user else {
+        let Some(payer) = &self.payer else {
             return bytes;
         };
-        let paid = user.take(bytes);
+        let paid = payer.account().take(bytes);
         self.paid += paid;
         paid
     }
 
     /// Notes what the stream holds now, in bytes.
     fn settle(&mut self, held: u64) {
-        let Some(Member(user)) = &self.user else {
+        let Some(account) = self.payer.as_ref().map(Payer::account) else {
             return;
         };
         if held <= self.held {
-            user.give_back(self.held - held);
+            account.give_back(self.held - held);
         } else {
             let grown = held - self.held;
             // All that grows is paid for. Were it not, it would count all the same.
             let paid = grown.min(self.paid);
             self.paid -= paid;
-            user.held.fetch_add(grown - paid, Relaxed);
+            account.held.fetch_add(grown - paid, Relaxed);
         }
         self.held = held;
     }
@@ -212,8 +261,8 @@ impl Quota {
     /// Gives back what was paid for and not used.
     fn end(&mut self) {
         let paid = core::mem::take(&mut self.paid);
-        if let Some(Member(user)) = &self.user {
-            user.give_back(paid);
+        if let Some(payer) = &self.payer {
+            payer.account().give_back(paid);
         }
     }
 }
@@ -233,7 +282,7 @@ impl Inner {
 }
 
 impl Writer<'_> {
-    /// Has the user pay for the pages that a change of `len` bytes from `pos` on may add. Returns for
+    /// Pays for the pages that a change of `len` bytes from `pos` on may add. Returns for
     /// how many of the bytes, from `pos` on, there are pages.
     pub(super) fn pay(&self, pos: u64, len: u64) -> u64 {
         let mut reached = pos.saturating_add(len);
@@ -258,7 +307,7 @@ impl Writer<'_> {
 
     /// As [`Writer::pay`], for a change that adds `most` bytes at the most: all or nothing.
     ///
-    /// `ENOSPC` if the user may not hold them.
+    /// `ENOSPC` if that is more than is left.
     pub(super) fn pay_at_most(&self, pos: u64, len: u64, most: u64) -> Result {
         let mut needed: u64 = 0;
         self.each_missing(pos, len, |_, _, bytes| {
@@ -328,35 +377,35 @@ mod tests {
         let a = join(&mut users, 1000, PAGE)?;
         let b = join(&mut users, 1000, PAGE)?;
         let other = join(&mut users, 1001, PAGE)?;
-        assert_eq!(a.take(PAGE), PAGE);
-        assert_eq!(b.take(PAGE), 0);
-        assert_eq!(other.take(PAGE), PAGE);
+        assert_eq!(a.account.take(PAGE), PAGE);
+        assert_eq!(b.account.take(PAGE), 0);
+        assert_eq!(other.account.take(PAGE), PAGE);
         Ok(())
     }
 
     #[test]
     fn an_entry_goes_with_the_last_stream() -> Result {
         let mut users = Users::new();
-        join(&mut users, 1000, PAGE)?.take(PAGE);
+        join(&mut users, 1000, PAGE)?.account.take(PAGE);
         join(&mut users, 1000, PAGE)?;
         users.leave(1000);
-        assert_eq!(join(&mut users, 1000, PAGE)?.take(PAGE), 0);
+        assert_eq!(join(&mut users, 1000, PAGE)?.account.take(PAGE), 0);
         users.leave(1000);
         users.leave(1000);
         assert!(users.0.is_empty());
         users.leave(1000);
-        assert_eq!(join(&mut users, 1000, PAGE)?.take(PAGE), PAGE);
+        assert_eq!(join(&mut users, 1000, PAGE)?.account.take(PAGE), PAGE);
         Ok(())
     }
 
     #[test]
     fn whole_pages_are_taken_up_to_the_limit() -> Result {
         let user = join(&mut Users::new(), 0, 3 * PAGE + 100)?;
-        assert_eq!(user.take(2 * PAGE), 2 * PAGE);
-        assert_eq!(user.take(2 * PAGE), PAGE);
-        assert_eq!(user.take(PAGE), 0);
-        user.give_back(2 * PAGE);
-        assert_eq!(user.take(u64::MAX), 2 * PAGE);
+        assert_eq!(user.account.take(2 * PAGE), 2 * PAGE);
+        assert_eq!(user.account.take(2 * PAGE), PAGE);
+        assert_eq!(user.account.take(PAGE), 0);
+        user.account.give_back(2 * PAGE);
+        assert_eq!(user.account.take(u64::MAX), 2 * PAGE);
         Ok(())
     }
 }

@@ -33,6 +33,11 @@ impl Access {
     fn drains(self) -> bool {
         self.read && !self.write
     }
+
+    /// Whether the handle is one that only writes.
+    fn feeds(self) -> bool {
+        self.write && !self.read
+    }
 }
 
 /// A handle's entry in its stream's books, for as long as it lives.
@@ -56,6 +61,7 @@ impl Stream {
         let mark = new.map(|new| inner.draining.enter(new));
         inner.readers += usize::from(access.read);
         inner.writers += usize::from(access.write);
+        inner.feeders += usize::from(access.feeds());
         inner.had_writer |= access.write;
         inner.seats += 1;
         // All regular files of a stream are of one inode, so a second reference is not needed. It
@@ -97,8 +103,9 @@ impl Drop for Seat {
         let mut inner = stream.inner.lock();
         inner.readers -= usize::from(self.access.read);
         inner.writers -= usize::from(self.access.write);
+        inner.feeders -= usize::from(self.access.feeds());
         // It was the last that may write, or the last but for one that reads as well.
-        let ends = self.access.write && inner.writers <= 1;
+        let ends = self.access.write && inner.awaited() <= 1;
         let (mut drained, mut makes_room) = (false, false);
         if let Some(mark) = &self.mark {
             inner.draining.leave(mark);

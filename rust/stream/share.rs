@@ -36,18 +36,19 @@ impl Stream {
     /// Makes another stream with the same bytes, which the two share until one is written to, for
     /// a handle with this access.
     ///
-    /// It has the limit of this one; of its properties only that which is about sharing, as the
-    /// pages are the same. Takes O(1) time and memory: `ENOMEM` if there is none. `EPERM` if the
+    /// It has the limit and the home of this one; of its properties those about sharing, as the
+    /// pages are the same, and about its end. Takes O(1) time and memory: `ENOMEM` if there is none. `EPERM` if the
     /// handle may not share pages.
     pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
         let (buffer, draining, limit, properties) = {
             let inner = self.inner.lock();
             inner.may_share(access)?;
             let draining = inner.draining.of_clone();
-            let properties = inner.properties & Property::NoShare;
+            let kept = Property::NoShare | Property::Follow;
+            let properties = inner.properties & kept;
             (inner.buffer.try_clone()?, draining, inner.limit, properties)
         };
-        Self::with(buffer, draining, limit, properties)
+        Self::with(self.home.clone(), buffer, draining, limit, properties)
     }
 
     /// A copy of the stream's bytes, which shares their pages, for a handle with this access; and

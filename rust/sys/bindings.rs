@@ -8,8 +8,11 @@
     // `struct lock_class_key` is empty without lockdep.
     improper_ctypes,
     missing_docs,
+    non_camel_case_types,
+    non_snake_case,
     non_upper_case_globals,
     unreachable_pub,
+    unsafe_op_in_unsafe_fn,
     dead_code
 )]
 

@@ -69,6 +69,9 @@ pub(crate) trait FileExt {
     /// `EINVAL` if it would be negative or would overflow.
     fn seek(&self, offset: i64, whence: Whence, len: i64) -> Result<i64>;
 
+    /// Notes that the file was read: `file_accessed()`.
+    fn accessed(&self);
+
     /// How many of `count` bytes at `position` the process may write: `generic_write_checks()`
     /// without the parts that are about inodes.
     ///
@@ -119,6 +122,11 @@ impl FileExt for File {
             Ok(errno) if errno < 0 => Err(Error::from_errno(errno)),
             _ => Ok(pos),
         }
+    }
+
+    fn accessed(&self) {
+        // SAFETY: The file is valid and has an inode.
+        unsafe { helpers::qemufile_file_accessed(self.as_ptr()) };
     }
 
     fn write_limit(&self, position: i64, count: usize) -> Result<usize> {

@@ -11,6 +11,7 @@
 #include <linux/fadvise.h>
 #include <linux/falloc.h>
 #include <linux/fs_context.h>
+#include <linux/fs_parser.h>
 #include <linux/highmem.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
@@ -22,10 +23,8 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/splice.h>
+#include <linux/statfs.h>
 #include <linux/uio.h>
-
-/* statfs() of a handle: "QEMF" */
-#define QEMUFILE_SUPER_MAGIC 0x51454d46
 
 /* include/linux/fs.h: what an open file can do. */
 static const fmode_t QEMUFILE_FMODE_READ __maybe_unused = FMODE_READ;
@@ -45,6 +44,11 @@ static const fop_flags_t QEMUFILE_FOP_FLAGS __maybe_unused =
 static const int QEMUFILE_IOCB_APPEND __maybe_unused = (__force int)IOCB_APPEND;
 static const int QEMUFILE_IOCB_NOWAIT __maybe_unused = (__force int)IOCB_NOWAIT;
 static const int QEMUFILE_IOCB_ATOMIC __maybe_unused = (__force int)IOCB_ATOMIC;
+
+static const unsigned long QEMUFILE_SB_NOUSER __maybe_unused = SB_NOUSER;
+static const unsigned long QEMUFILE_SB_NOATIME __maybe_unused = SB_NOATIME;
+static const unsigned long QEMUFILE_SB_I_NOEXEC __maybe_unused = SB_I_NOEXEC;
+static const unsigned long QEMUFILE_SB_I_NODEV __maybe_unused = SB_I_NODEV;
 
 static const size_t QEMUFILE_MAX_RW_COUNT __maybe_unused = MAX_RW_COUNT;
 
@@ -327,12 +331,12 @@ bool qemufile_inode_is_new(struct inode *inode)
 }
 
 /*
- * A regular file that no name leads to. Who may do what with it is settled
- * when its descriptors are handed out, not by security labels.
+ * A file that no name leads to. Who may do what with it is settled when its
+ * descriptors are handed out, not by security labels.
  */
-void qemufile_init_regular_inode(struct inode *inode, umode_t mode)
+void qemufile_init_private_inode(struct inode *inode, umode_t mode)
 {
-	inode->i_mode = S_IFREG | mode;
+	inode->i_mode = mode;
 	inode->i_uid = current_fsuid();
 	inode->i_gid = current_fsgid();
 	inode->i_flags |= S_PRIVATE;
@@ -340,58 +344,61 @@ void qemufile_init_regular_inode(struct inode *inode, umode_t mode)
 	simple_inode_init_ts(inode);
 }
 
+/* A file without a name that linkat() can give one, as after O_TMPFILE. */
+void qemufile_init_linkable_inode(struct inode *inode)
+{
+	clear_nlink(inode);
+	spin_lock(&inode->i_lock);
+	inode_state_set(inode, I_LINKABLE);
+	spin_unlock(&inode->i_lock);
+}
+
+/* A symbolic link whose target page_symlink() stores, as in ramfs. */
+void qemufile_init_symlink_inode(struct inode *inode)
+{
+	inode->i_op = &page_symlink_inode_operations;
+	inode->i_mapping->a_ops = &ram_aops;
+	mapping_set_unevictable(inode->i_mapping);
+	inode_nohighmem(inode);
+}
+
 void qemufile_inode_changed(struct inode *inode)
 {
 	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
 }
 
-/*
- * Gives a file that is being opened through another one's magic link a dentry
- * of its own, in place of the one that the two share.
- */
-int qemufile_own_dentry(struct file *file)
+/* A dentry for an inode without a name. It shows where it is from, as deleted. */
+struct dentry *qemufile_nameless_dentry(struct inode *inode)
 {
-	struct dentry *shared = file->f_path.dentry, *own;
+	struct dentry *dentry = d_alloc_name(inode->i_sb->s_root, "qemufile");
 
-	own = d_alloc_name(shared->d_sb->s_root, "qemufile");
-	if (!own)
-		return -ENOMEM;
-	ihold(file_inode(file));
-	d_instantiate(own, file_inode(file));
-	file->__f_path.dentry = own;
-	dput(shared);
-	return 0;
+	if (dentry) {
+		ihold(inode);
+		d_instantiate(dentry, inode);
+	}
+	return dentry;
 }
 
-/*
- * include/linux/fs_context.h: what init_pseudo() sets up, but with one superblock
- * for all mounts.
- */
-
-static int fill_super(struct super_block *sb, struct fs_context *fc)
+/* Gives a file that is being opened another dentry of its inode. */
+void qemufile_set_dentry(struct file *file, struct dentry *dentry)
 {
-	static const struct tree_descr no_files[] = { { "" } };
-	int err = simple_fill_super(sb, QEMUFILE_SUPER_MAGIC, no_files);
-
-	sb->s_op = fc->fs_private;
-	sb->s_maxbytes = MAX_LFS_FILESIZE;
-	return err;
+	dput(file->f_path.dentry);
+	file->__f_path.dentry = dentry;
 }
 
-static int get_tree(struct fs_context *fc)
+void qemufile_file_accessed(struct file *file)
 {
-	return get_tree_single(fc, fill_super);
+	file_accessed(file);
 }
 
-void qemufile_init_fs_context(struct fs_context *fc, const struct super_operations *ops)
+const struct cred *qemufile_current_cred(void)
 {
-	static const struct fs_context_operations context_ops = { .get_tree = get_tree };
+	return current_cred();
+}
 
-	fc->ops = &context_ops;
-	fc->fs_private = (void *)ops;
-	fc->sb_flags |= SB_NOUSER;
-	fc->s_iflags |= SB_I_NOEXEC | SB_I_NODEV;
-	fc->global = true;
+unsigned long qemufile_totalram_pages(void)
+{
+	return totalram_pages();
 }
 
 /* include/linux/pipe_fs_i.h, include/linux/splice.h */

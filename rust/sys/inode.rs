@@ -36,19 +36,33 @@ impl InodeRef {
         Self(inode)
     }
 
+    /// Another reference to a valid inode.
+    ///
+    /// # Safety
+    ///
+    /// Somebody must hold one during this call.
+    pub(super) unsafe fn of_raw(inode: *mut bindings::inode) -> Self {
+        // SAFETY: By the caller's promise.
+        unsafe {
+            bindings::ihold(inode);
+            // INVARIANT: The reference just taken.
+            Self(NonNull::new_unchecked(inode))
+        }
+    }
+
+    /// Gives up the reference without dropping it.
+    pub(super) fn into_raw(self) -> *mut bindings::inode {
+        core::mem::ManuallyDrop::new(self).as_ptr()
+    }
+
     pub(super) fn as_ptr(&self) -> *mut bindings::inode {
         self.0.as_ptr()
     }
 
     /// The inode of an open file.
     pub(crate) fn of(file: &File) -> Self {
-        // SAFETY: An open file has an inode, and keeps it; a reference is added for ourselves.
-        unsafe {
-            let inode = (*file.as_ptr()).f_inode;
-            bindings::ihold(inode);
-            // INVARIANT: The reference just taken.
-            Self(NonNull::new_unchecked(inode))
-        }
+        // SAFETY: An open file has an inode, and keeps it.
+        unsafe { Self::of_raw((*file.as_ptr()).f_inode) }
     }
 
     /// Notes that the file was written to just now.

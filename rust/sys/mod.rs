@@ -11,14 +11,16 @@ mod bindings;
 pub(crate) mod fasync;
 pub(crate) mod file;
 pub(crate) mod file_operations;
+pub(crate) mod fs;
 pub(crate) mod inode;
 pub(crate) mod iov;
+pub(crate) mod memory;
 pub(crate) mod misc_device;
 pub(crate) mod mmap;
 pub(crate) mod mutex;
 pub mod page;
 pub(crate) mod poll;
-pub(crate) mod pseudo_fs;
+
 pub(crate) mod sched;
 pub(crate) mod shared;
 pub(crate) mod splice;

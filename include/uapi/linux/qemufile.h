@@ -24,6 +24,7 @@
 #define QEMUFILE_STREAM_SEALED	(1U << 1)	/* no more writes */
 #define QEMUFILE_STREAM_DRAIN	(1U << 2)	/* frees what all read-only handles have passed */
 #define QEMUFILE_STREAM_NOSHARE	(1U << 3)	/* read-only handles get copies, not pages */
+#define QEMUFILE_STREAM_FOLLOW	(1U << 4)	/* a named file's readers wait for who only writes */
 
 /**
  * struct qemufile_info - the state of a handle and its stream

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A file system whose regular files are the module's own: mounted by users, and by the module
+//! itself for files that no name leads to.
+//!
+//! Its shape is that of `fs/ramfs/inode.c`: the dentry cache is the directory tree, and libfs does
+//! the rest.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h)
+
+mod context;
+mod dir;
+mod internal;
+mod node;
+mod open;
+mod owner;
+mod super_block;
+
+pub(crate) use self::{
+    context::{
+        Log,
+        Parameter,
+        Value, //
+    },
+    internal::{
+        Internal,
+        Mounted, //
+    },
+    open::{
+        node_of,
+        Mount,
+        O_NEITHER, //
+    },
+    owner::{
+        Kgid,
+        Kuid,
+        Owner, //
+    },
+    super_block::Registration,
+};
+
+use super::{
+    file_operations::FileOperations,
+    mmap::Fault, //
+};
+use core::marker::PhantomData;
+use kernel::{
+    bindings,
+    ffi::c_int,
+    module::this_module,
+    prelude::*,
+    seq_file::SeqFile,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+};
+
+/// Memory and inodes of a mount, for `statfs(2)`.
+pub(crate) struct Figures {
+    /// Blocks of the size of a page, all and free.
+    pub(crate) blocks: u64,
+    pub(crate) free_blocks: u64,
+    /// Inodes, all and free.
+    pub(crate) inodes: u64,
+    pub(crate) free_inodes: u64,
+}
+
+/// What a file system has of its own.
+pub(crate) trait FileSystem: Sized + 'static {
+    /// The name that `mount -t` takes.
+    const NAME: &'static CStr;
+
+    /// `f_type` of `statfs(2)`.
+    const MAGIC: u32;
+
+    /// What the inode of a regular file owns.
+    type Node: ForeignOwnable + Send + Sync;
+
+    /// The operations of open regular files.
+    type File: FileOperations;
+
+    /// A regular file's length and the memory that it takes, both in bytes.
+    fn size(node: <Self::Node as ForeignOwnable>::Borrowed<'_>) -> (i64, u64);
+
+    /// Gives a regular file another length, in bytes, for `truncate(2)`.
+    fn set_size(node: <Self::Node as ForeignOwnable>::Borrowed<'_>, size: i64) -> Result;
+
+    /// Maps a page that was touched. `ENOMEM` if there is no memory; any other error is a
+    /// `SIGBUS`.
+    fn fault(node: <Self::Node as ForeignOwnable>::Borrowed<'_>, fault: &Fault<'_>) -> Result;
+
+    /// The options that `mount -o` takes.
+    const PARAMETERS: &'static [Parameter];
+
+    /// The options of one mount or remount.
+    type Options: Default + Send + 'static;
+
+    /// Notes an option. If its value is wrong, says so in `log`: `EINVAL`.
+    fn set_option(
+        options: &mut Self::Options,
+        log: &Log<'_>,
+        option: u8,
+        value: Value<'_>,
+    ) -> Result;
+
+    /// What a mounted superblock owns.
+    type Bounds: Send + Sync + 'static;
+
+    /// Makes that of a new superblock, which has one inode, the root directory.
+    fn mount(options: &Self::Options) -> Result<KBox<Self::Bounds>>;
+
+    /// Takes over the options of a remount. `EINVAL` if one cannot be changed like that.
+    fn remount(bounds: &Self::Bounds, options: &Self::Options, log: &Log<'_>) -> Result;
+
+    /// The root directory's permissions and owner.
+    fn root(bounds: &Self::Bounds) -> (u16, Owner);
+
+    /// Shows the options, each after a comma, in `/proc/mounts`.
+    fn show_options(bounds: &Self::Bounds, seq: &SeqFile);
+
+    /// The figures of `statfs(2)`.
+    fn statfs(bounds: &Self::Bounds) -> Figures;
+
+    /// Takes one of the inodes that there may be. `ENOSPC` if there are no more.
+    fn take_inode(bounds: &Self::Bounds) -> Result;
+
+    /// Gives an inode back.
+    fn give_inode(bounds: &Self::Bounds);
+
+    /// Makes what a new regular file owns, and its inode number.
+    fn create(bounds: &Self::Bounds) -> Result<(u64, Self::Node)>;
+
+    /// The inode number of a new directory or symbolic link.
+    fn number() -> u64;
+}
+
+/// A file system type. It has to be a `static`.
+pub(crate) struct FileSystemType<T: FileSystem> {
+    raw: Opaque<bindings::file_system_type>,
+    _fs: PhantomData<fn() -> T>,
+}
+
+// SAFETY: The VFS locks what it changes in the struct.
+unsafe impl<T: FileSystem> Sync for FileSystemType<T> {}
+
+impl<T: FileSystem> FileSystemType<T> {
+    const fn new(
+        init: unsafe extern "C" fn(*mut bindings::fs_context) -> c_int,
+        kill: unsafe extern "C" fn(*mut bindings::super_block),
+        parameters: &'static [Parameter],
+    ) -> Self {
+        Self {
+            raw: Opaque::new(bindings::file_system_type {
+                name: kernel::str::as_char_ptr_in_const_context(T::NAME),
+                owner: this_module::<<T::File as FileOperations>::OwnerModule>().as_ptr(),
+                // A mapping is by a file that is opened under `mmap_lock`, which must not wait for
+                // somebody's permission.
+                fs_flags: bindings::FS_DISALLOW_NOTIFY_PERM as c_int,
+                init_fs_context: Some(init),
+                // An array of `fs_parameter_spec`, which `kernel::bindings` does not define.
+                parameters: parameters.as_ptr().cast(),
+                kill_sb: Some(kill),
+                ..pin_init::zeroed()
+            }),
+            _fs: PhantomData,
+        }
+    }
+
+    fn as_ptr(&self) -> *mut bindings::file_system_type {
+        self.raw.get()
+    }
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes: how they are made, and what the VFS asks those of regular files.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::FileSystem;
+use crate::sys::{
+    bindings as helpers,
+    file_operations::Vtable,
+    inode::InodeRef,
+    mmap::{
+        fault_result,
+        Fault, //
+    },
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::c_int,
+    prelude::*,
+    types::ForeignOwnable, //
+};
+
+/// The bits of a regular file's mode that writing to it would have to clear.
+const SET_ID: u16 = (bindings::S_ISUID | bindings::S_ISGID) as u16;
+
+/// What a new inode is for the VFS.
+pub(super) struct Description<'a> {
+    pub(super) number: u64,
+    /// The type and the permissions.
+    pub(super) mode: u16,
+    /// The mapping of user and group numbers of the mount that it is made by.
+    pub(super) idmap: *mut bindings::mnt_idmap,
+    /// The directory that it is made in, from which it may get its group.
+    pub(super) parent: Option<&'a InodeRef>,
+}
+
+/// Makes an inode of `sb`, which belongs to the current task. `ENOMEM`.
+///
+/// # Safety
+///
+/// `sb` and `description.idmap` must be valid.
+pub(super) unsafe fn new(
+    sb: *mut bindings::super_block,
+    description: &Description<'_>,
+) -> Result<InodeRef> {
+    // SAFETY: By the caller's promise.
+    let inode = unsafe { bindings::new_inode(sb) };
+    // SAFETY: The reference is ours.
+    let inode = unsafe { InodeRef::from_raw(NonNull::new(inode).ok_or(ENOMEM)?) };
+    let parent = description
+        .parent
+        .map_or(core::ptr::null_mut(), InodeRef::as_ptr);
+    // SAFETY: The inode is new, and nobody else has it.
+    unsafe {
+        let raw = inode.as_ptr();
+        (*raw).i_ino = description.number;
+        bindings::inode_init_owner(description.idmap, raw, parent, description.mode);
+        bindings::simple_inode_init_ts(raw);
+    }
+    Ok(inode)
+}
+
+/// Gives a new inode what a regular file has.
+///
+/// # Safety
+///
+/// Nobody else may have the inode, which is one of the file system `T`.
+pub(super) unsafe fn make_regular<T: FileSystem>(
+    inode: &InodeRef,
+    operations: &'static bindings::inode_operations,
+    node: T::Node,
+) {
+    let raw = inode.as_ptr();
+    // SAFETY: By the caller's promise.
+    unsafe {
+        (*raw).i_op = operations;
+        (*raw).__bindgen_anon_3.i_fop = Vtable::<T::File>::build();
+        (*raw).i_private = node.into_foreign();
+    }
+}
+
+/// Has the security modules label a new inode, which is made in `dir` and by `name`, if it has one.
+///
+/// # Safety
+///
+/// All must be valid, and nobody else have the inode.
+pub(super) unsafe fn secure(
+    inode: &InodeRef,
+    dir: *mut bindings::inode,
+    name: *const bindings::qstr,
+) -> Result {
+    // SAFETY: By the caller's promise.
+    to_result(unsafe {
+        bindings::security_inode_init_security(
+            inode.as_ptr(),
+            dir,
+            name,
+            None,
+            core::ptr::null_mut(),
+        )
+    })
+}
+
+/// Frees what an inode has.
+///
+/// # Safety
+///
+/// `inode` must be one of the file system `T` that nobody refers to any more.
+pub(super) unsafe fn evict<T: FileSystem>(inode: *mut bindings::inode) {
+    // SAFETY: By the caller's promise. Regular files own `i_private`; others have none.
+    unsafe {
+        bindings::truncate_inode_pages_final(&mut (*inode).i_data);
+        bindings::clear_inode(inode);
+        if !(*inode).i_private.is_null() {
+            drop(T::Node::from_foreign((*inode).i_private));
+        }
+    }
+}
+
+/// The inode operations of regular files, and the operations of their mappings.
+pub(super) struct Regular<T>(PhantomData<T>);
+
+impl<T: FileSystem> Regular<T> {
+    pub(super) const TABLE: bindings::inode_operations = bindings::inode_operations {
+        getattr: Some(Self::getattr),
+        setattr: Some(Self::setattr),
+        ..pin_init::zeroed()
+    };
+
+    pub(super) const MAPPING: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::fault),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `path` must be of a regular file of this file system, `stat` writable.
+    pub(super) unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        mask: u32,
+        _flags: u32,
+    ) -> c_int {
+        // SAFETY: By the caller's promise.
+        unsafe {
+            let inode = (*(*path).dentry).d_inode;
+            bindings::generic_fillattr(idmap, mask, inode, stat);
+            let (size, allocated) = T::size(T::Node::borrow((*inode).i_private));
+            (*stat).size = size;
+            (*stat).blocks = allocated.div_ceil(512);
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be of a regular file of this file system, which the caller has locked; `attr`
+    /// must be valid.
+    pub(super) unsafe extern "C" fn setattr(
+        idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        attr: *mut bindings::iattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the caller's promise.
+            unsafe {
+                to_result(bindings::setattr_prepare(idmap, dentry, attr))?;
+                let inode = (*dentry).d_inode;
+                let set = (*attr).ia_valid;
+                // Nobody takes them away when the file is written to.
+                if set & bindings::ATTR_MODE != 0 && (*attr).ia_mode & SET_ID != 0 {
+                    return Err(EPERM);
+                }
+                if set & bindings::ATTR_SIZE != 0 {
+                    T::set_size(T::Node::borrow((*inode).i_private), (*attr).ia_size)?;
+                    helpers::qemufile_inode_changed(inode);
+                }
+                bindings::setattr_copy(idmap, inode, attr);
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `fault` must be valid and in a mapping of a file of this file system.
+    unsafe extern "C" fn fault(fault: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: By the caller's promise.
+        let (node, fault) = unsafe {
+            let inode = helpers::qemufile_fault_inode(fault);
+            (T::Node::borrow((*inode).i_private), Fault::from_raw(fault))
+        };
+        fault_result(T::fault(node, &fault))
+    }
+}
+
+/// The mode of a new regular file.
+pub(super) fn regular_mode(mode: u16) -> u16 {
+    bindings::S_IFREG as u16 | mode & !SET_ID & 0o7777
+}
