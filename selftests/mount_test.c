@@ -111,8 +111,11 @@ TEST_F(mount, wrong_options_are_einval)
 		"size=1m,nonsense=1",
 	};
 
-	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
-		EXPECT_EQ(EINVAL, ERRNO_OF(mount_names(wrong[i]))) TH_LOG("%s", wrong[i]);
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		EXPECT_EQ(EINVAL, ERRNO_OF(mount_names(wrong[i]))) {
+			TH_LOG("%s", wrong[i]);
+		}
+	}
 }
 
 static int open_fs(void)
@@ -273,14 +276,12 @@ TEST_F(mount, nosuid_nodev_noexec_are_honoured)
 
 TEST_F(mount, a_program_can_be_run_of_it_otherwise)
 {
-	char shell[PATH_MAX];
-	int fd, status;
 	pid_t child;
+	int fd;
 
 	ASSERT_EQ(0, mount_names(NULL));
 	fd = open(at("run"), O_CREAT | O_WRONLY, 0755);
 	ASSERT_LE(0, fd);
-	ASSERT_LT(0, readlink("/proc/self/exe", shell, sizeof(shell)));
 	dprintf(fd, "#!/bin/sh\nexit 7\n");
 	close(fd);
 	child = fork_child();
@@ -289,7 +290,6 @@ TEST_F(mount, a_program_can_be_run_of_it_otherwise)
 		_exit(1);
 	}
 	EXPECT_EQ(7, status_of(child));
-	(void)status;
 }
 
 /* The rest of the namespace sees what becomes of it. */

@@ -22,6 +22,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/security.h>
 #include <linux/splice.h>
 #include <linux/statfs.h>
 #include <linux/uio.h>
@@ -351,6 +352,12 @@ void qemufile_init_linkable_inode(struct inode *inode)
 	spin_lock(&inode->i_lock);
 	inode_state_set(inode, I_LINKABLE);
 	spin_unlock(&inode->i_lock);
+}
+
+/* An inline function where the kernel has no security modules. */
+int qemufile_security_inode_init(struct inode *inode, struct inode *dir, const struct qstr *name)
+{
+	return security_inode_init_security(inode, dir, name, NULL, NULL);
 }
 
 /* A symbolic link whose target page_symlink() stores, as in ramfs. */

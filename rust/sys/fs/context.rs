@@ -133,7 +133,7 @@ impl Log<'_> {
                 (*self.context).log.log,
                 (*self.context).log.prefix,
                 b'e' as _,
-                c"qemufile: %s".as_char_ptr(),
+                c"%s".as_char_ptr(),
                 what.as_char_ptr(),
             );
         }

@@ -100,13 +100,7 @@ pub(super) unsafe fn secure(
 ) -> Result {
     // SAFETY: By the caller's promise.
     to_result(unsafe {
-        bindings::security_inode_init_security(
-            inode.as_ptr(),
-            dir,
-            name,
-            None,
-            core::ptr::null_mut(),
-        )
+        helpers::qemufile_security_inode_init(inode.as_ptr(), dir, name)
     })
 }
 
