@@ -73,7 +73,7 @@ class Qemu:
         self.receive()  # the greeting
         self.qmp("qmp_capabilities")
         self.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
-        if incoming is not None:
+        if incoming not in (None, "defer"):
             self.wait_migration()
             self.loaded = time.monotonic() - start
 
