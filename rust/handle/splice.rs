@@ -13,7 +13,9 @@ use crate::{
             PAGE_SIZE, //
         },
         splice::{
+            Origin,
             Pipe,
+            PipeBuf,
             SpliceTarget, //
         },
     },
@@ -56,9 +58,35 @@ pub(crate) struct SpliceWrite<'a> {
     pub(crate) file: &'a File,
 }
 
-impl SpliceTarget for SpliceWrite<'_> {
-    /// Whatever keeps a page from being taken over is left to `copy` to find, and to report.
-    fn adopt(&mut self, pos: i64, page: PageRef) -> bool {
+/// The page of `buf`, if it can become the stream's page at `pos` as it is.
+///
+/// All of the page goes to the place of a whole page, and nobody writes to it any more:
+///
+/// - a stream has lent it to the pipe. It is shared already, and copied before it is changed;
+/// - a stream has given it away, as a copy that nobody else writes to;
+/// - `write(2)` has filled it, and the pipe has the only reference (`tee(2)` adds one).
+///
+/// A page that is not shared already is to be charged to the memory cgroup of the caller, as a copy
+/// would be. That is also why the pipe's own `pipe_buf_try_steal()` is not used: it ends the
+/// charge.
+fn page_to_adopt(pos: i64, buf: &PipeBuf<'_>) -> Option<PageRef> {
+    let at_page = u64::try_from(pos).is_ok_and(|pos| pos % PAGE_SIZE as u64 == 0);
+    if !at_page || !buf.is_whole_page() || buf.is_zeros() {
+        return None;
+    }
+    let allowed = match buf.origin() {
+        Origin::Lent => true,
+        Origin::Given => buf.is_charged_to_current(),
+        Origin::Written => buf.is_only_reference() && buf.is_charged_to_current(),
+        Origin::Other => false,
+    };
+    allowed.then(|| buf.page())
+}
+
+impl SpliceWrite<'_> {
+    /// Makes `page` the stream's page at `pos`. Returns false if anything is against that; `copy`
+    /// then finds out what it is, and reports it.
+    fn adopt(&self, pos: i64, page: PageRef) -> bool {
         let Ok(at) = u64::try_from(pos) else {
             return false;
         };
@@ -82,7 +110,7 @@ impl SpliceTarget for SpliceWrite<'_> {
         adopted
     }
 
-    fn copy(&mut self, pos: i64, src: &mut IovIterSource<'_>) -> Result<usize> {
+    fn copy(&self, pos: i64, src: &mut IovIterSource<'_>) -> Result<usize> {
         let mut call = super::write::Call {
             file: self.file,
             pos,
@@ -93,5 +121,14 @@ impl SpliceTarget for SpliceWrite<'_> {
             atomic: false,
         };
         self.handle.write_call(&mut call, &mut SourceIter::new(src))
+    }
+}
+
+impl SpliceTarget for SpliceWrite<'_> {
+    fn take(&mut self, pos: i64, buf: &PipeBuf<'_>) -> Result<usize> {
+        if page_to_adopt(pos, buf).is_some_and(|page| self.adopt(pos, page)) {
+            return Ok(buf.len());
+        }
+        buf.with_source(|src| self.copy(pos, src))
     }
 }

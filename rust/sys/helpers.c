@@ -17,6 +17,7 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
+#include <linux/pipe_fs_i.h>
 #include <linux/poll.h>
 #include <linux/pseudo_fs.h>
 #include <linux/rcupdate.h>
@@ -425,171 +426,74 @@ void qemufile_pipe_unlock(struct pipe_inode_info *pipe)
 	pipe_unlock(pipe);
 }
 
-/*
- * What wait_for_space() in fs/splice.c does before the pipe is handed to us, once
- * more after it was not locked for a while.
- */
-int qemufile_pipe_wait_writable(struct pipe_inode_info *pipe)
+unsigned int qemufile_pipe_readers(struct pipe_inode_info *pipe)
 {
-	int err = 0;
-
-	while (!err && pipe_is_full(pipe) && pipe->readers) {
-		pipe_unlock(pipe);
-		err = wait_event_interruptible(pipe->wr_wait,
-					       !pipe_is_full(pipe) || !READ_ONCE(pipe->readers));
-		pipe_lock(pipe);
-	}
-	if (!err && !pipe->readers) {
-		send_sig(SIGPIPE, current, 0);
-		err = -EPIPE;
-	}
-	return err;
+	return READ_ONCE(pipe->readers);
 }
 
-/*
- * Marks a pipe buffer whose page nobody will ever write to: one that is lent, and
- * shared with a stream, or one that is a copy, which is paid for by who made it.
- */
-static const char qemufile_lent, qemufile_given;
-
-static void pipe_push(struct pipe_inode_info *pipe, struct page *page, size_t offset, size_t len,
-		      const char *mark)
+/* Sleeps until the pipe, which the caller has not locked, has a free slot or no reader. */
+int qemufile_pipe_wait_writable(struct pipe_inode_info *pipe)
 {
-	if (pipe_is_full(pipe) || offset > PAGE_SIZE || len > PAGE_SIZE - offset) {
-		put_page(page);
-		return;
-	}
-	*pipe_head_buf(pipe) = (struct pipe_buffer) {
-		.ops = &nosteal_pipe_buf_ops,
-		.page = page,
-		.offset = offset,
-		.len = len,
-		.private = (unsigned long)mark,
-	};
+	return wait_event_interruptible(pipe->wr_wait,
+					!pipe_is_full(pipe) || !READ_ONCE(pipe->readers));
+}
+
+/* Fills the slot at the head of a pipe that is locked and not full. */
+void qemufile_pipe_push(struct pipe_inode_info *pipe, const struct pipe_buffer *buf)
+{
+	*pipe_head_buf(pipe) = *buf;
 	pipe->head++;
 }
 
-/* Takes over the reference to @page; no page is a page of zeros. */
-void qemufile_pipe_lend(struct pipe_inode_info *pipe, struct page *page, size_t offset, size_t len)
+/* include/linux/sched/signal.h */
+
+void qemufile_send_sigpipe(void)
 {
-	if (!page) {
-		page = ZERO_PAGE(0);
-		get_page(page);
-	}
-	pipe_push(pipe, page, offset, len, &qemufile_lent);
+	send_sig(SIGPIPE, current, 0);
 }
 
-/* Takes over the reference to @page, which is new. */
-void qemufile_pipe_give(struct pipe_inode_info *pipe, struct page *page, size_t offset, size_t len)
+/* include/linux/mm.h */
+
+struct page *qemufile_zero_page(void)
 {
-	pipe_push(pipe, page, offset, len, &qemufile_given);
+	return ZERO_PAGE(0);
 }
 
-/*
- * Whether @folio is charged to the memory cgroup that a new page would be: whoever
- * moves it into a stream pays for it, as for what is copied. Nobody is charged for
- * the pages of those in the root cgroup.
- */
-static bool is_paid_for(struct folio *folio)
+bool qemufile_is_zero_page(struct page *page)
 {
+	return is_zero_page(page);
+}
+
+void qemufile_get_page(struct page *page)
+{
+	get_page(page);
+}
+
 #ifdef CONFIG_MEMCG
-	bool is_same;
+/* include/linux/memcontrol.h */
 
-	if (!memcg_kmem_online())
-		return true;
-	rcu_read_lock();
-	is_same = (folio_memcg(folio) ?: root_mem_cgroup) == mem_cgroup_from_task(current);
-	rcu_read_unlock();
-	return is_same;
-#else
-	return true;
+bool qemufile_memcg_kmem_online(void)
+{
+	return memcg_kmem_online();
+}
+
+/* The caller holds the RCU read lock. NULL for the root cgroup. */
+struct mem_cgroup *qemufile_folio_memcg(struct folio *folio)
+{
+	return folio_memcg(folio);
+}
+
+struct mem_cgroup *qemufile_root_mem_cgroup(void)
+{
+	return root_mem_cgroup;
+}
+
+/* The caller holds the RCU read lock. */
+struct mem_cgroup *qemufile_current_mem_cgroup(void)
+{
+	return mem_cgroup_from_task(current);
+}
 #endif
-}
-
-/*
- * Whether the page in @buf belongs to the pipe, which the caller has locked, and
- * to nobody else. Only anon_pipe_write() sets one of the two flags, so it has
- * filled the page, one of alloc_page(); tee() and the like refer to it once more.
- *
- * The pipe would give it away by pipe_buf_try_steal(), but that takes it out of
- * its memory cgroup. With a reference more instead, the pipe lets go of its own
- * when the bytes have moved, and the charge stays as it is.
- */
-static bool is_the_pipes_own(struct pipe_buffer *buf)
-{
-	return buf->flags & (PIPE_BUF_FLAG_CAN_MERGE | PIPE_BUF_FLAG_PACKET) &&
-	       buf->ops->try_steal && page_count(buf->page) == 1 &&
-	       is_paid_for(page_folio(buf->page));
-}
-
-/*
- * A reference to the page in @buf, if the bytes wanted are all of it and go to
- * a whole page of the target, and if nobody will ever write to it: because a
- * stream of ours has lent it or given it away, or because nobody else has it.
- */
-static struct page *take_page(struct pipe_buffer *buf, struct splice_desc *sd)
-{
-	bool is_ours = buf->ops == &nosteal_pipe_buf_ops;
-	bool is_lent = is_ours && buf->private == (unsigned long)&qemufile_lent;
-	bool is_given = is_ours && buf->private == (unsigned long)&qemufile_given &&
-			is_paid_for(page_folio(buf->page));
-
-	if (sd->len != PAGE_SIZE || buf->len != PAGE_SIZE || buf->offset ||
-	    !IS_ALIGNED(sd->pos, PAGE_SIZE) || is_zero_page(buf->page))
-		return NULL;
-	if (!is_lent && !is_given && !is_the_pipes_own(buf))
-		return NULL;
-	get_page(buf->page);
-	return buf->page;
-}
-
-/* Where qemufile_splice_write() puts things. */
-struct splice_target {
-	void *data;
-	bool (*adopt)(void *data, loff_t pos, struct page *page);
-	ssize_t (*copy)(void *data, loff_t pos, struct iov_iter *from);
-};
-
-static int splice_actor_fn(struct pipe_inode_info *pipe, struct pipe_buffer *buf,
-			   struct splice_desc *sd)
-{
-	struct splice_target *target = sd->u.data;
-	struct page *page = take_page(buf, sd);
-	struct bio_vec bvec;
-	struct iov_iter from;
-
-	if (page && target->adopt(target->data, sd->pos, page))
-		return sd->len;
-	bvec_set_page(&bvec, buf->page, sd->len, buf->offset);
-	iov_iter_bvec(&from, ITER_SOURCE, &bvec, 1, sd->len);
-	return target->copy(target->data, sd->pos, &from);
-}
-
-/*
- * Moves bytes from a pipe to @pos and on. @adopt is given a reference to a
- * page that shall be the content at its position, and tells whether it is;
- * otherwise @copy is called.
- */
-ssize_t qemufile_splice_write(struct pipe_inode_info *pipe, loff_t *pos, size_t len,
-			      unsigned int flags, void *data,
-			      bool (*adopt)(void *data, loff_t pos, struct page *page),
-			      ssize_t (*copy)(void *data, loff_t pos, struct iov_iter *from))
-{
-	struct splice_target target = { .data = data, .adopt = adopt, .copy = copy };
-	struct splice_desc sd = {
-		.total_len = len,
-		.flags = flags,
-		.pos = *pos,
-		.u.data = &target,
-	};
-	ssize_t ret;
-
-	pipe_lock(pipe);
-	ret = __splice_from_pipe(pipe, &sd, splice_actor_fn);
-	pipe_unlock(pipe);
-	*pos = sd.pos;
-	return ret;
-}
 
 /* include/linux/mm.h */
 

@@ -13,20 +13,28 @@
 
 use super::{
     bindings as helpers,
-    page::PageRef, //
+    page::{
+        PageRef,
+        PAGE_SIZE, //
+    }, //
 };
 use core::{
     marker::PhantomData,
-    mem::ManuallyDrop,
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
     ptr::NonNull, //
 };
+#[cfg(CONFIG_MEMCG)]
+use kernel::sync::rcu;
 use kernel::{
     bindings,
     error::{
         from_result,
         to_result, //
     },
-    ffi::c_void,
+    ffi::c_int,
     iov::IovIterSource,
     prelude::*, //
 };
@@ -73,23 +81,34 @@ impl Pipe<'_> {
     }
 
     /// Waits until there is a slot. `ERESTARTSYS` when a signal comes; `EPIPE`, and `SIGPIPE`, when
-    /// there is nobody any more who could read.
+    /// there is no reader left.
+    ///
+    /// `wait_for_space()` in `fs/splice.c` does the same before `->splice_read` is called.
     pub(crate) fn wait_for_room(&mut self) -> Result {
-        // SAFETY: The pipe is valid and locked, and is again when this returns.
-        to_result(unsafe { helpers::qemufile_pipe_wait_writable(self.pipe.as_ptr()) })
+        let pipe = self.pipe.as_ptr();
+        while self.is_full() && self.has_readers() {
+            // SAFETY: The pipe is valid. Its lock is not held, and neither is one that its readers
+            // need.
+            to_result(self.unlocked(|| unsafe { helpers::qemufile_pipe_wait_writable(pipe) }))?;
+        }
+        if !self.has_readers() {
+            // SAFETY: A task may always send itself a signal.
+            unsafe { helpers::qemufile_send_sigpipe() };
+            return Err(EPIPE);
+        }
+        Ok(())
+    }
+
+    fn has_readers(&self) -> bool {
+        // SAFETY: The pipe is valid.
+        unsafe { helpers::qemufile_pipe_readers(self.pipe.as_ptr()) != 0 }
     }
 
     /// Lends out `len` bytes of a page, or of zeros if there is none, from `offset` on.
     ///
     /// Nothing happens if the pipe is full, or if the bytes are not all in the page.
     pub(crate) fn lend(&mut self, page: Option<PageRef>, offset: usize, len: usize) {
-        let raw = match page {
-            Some(page) => page.into_raw(),
-            None => core::ptr::null_mut(),
-        };
-        // SAFETY: The pipe is valid and locked; it takes over the reference to the page, or drops
-        // it if there is no room.
-        unsafe { helpers::qemufile_pipe_lend(self.pipe.as_ptr(), raw, offset, len) };
+        self.push(page.unwrap_or_else(PageRef::zeros), offset, len, &LENT);
     }
 
     /// Gives away `len` bytes, from `offset` on, of a page that nobody writes to any more and that
@@ -97,50 +116,189 @@ impl Pipe<'_> {
     ///
     /// Nothing happens if the pipe is full, or if the bytes are not all in the page.
     pub(crate) fn give(&mut self, page: PageRef, offset: usize, len: usize) {
-        // SAFETY: As for `lend`.
-        unsafe { helpers::qemufile_pipe_give(self.pipe.as_ptr(), page.into_raw(), offset, len) };
+        self.push(page, offset, len, &GIVEN);
+    }
+
+    fn push(&mut self, page: PageRef, offset: usize, len: usize, mark: &'static u8) {
+        if self.is_full() || offset > PAGE_SIZE || len > PAGE_SIZE - offset {
+            return;
+        }
+        let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(len)) else {
+            return;
+        };
+        let buf = helpers::pipe_buffer {
+            page: page.into_raw(),
+            offset,
+            len,
+            ops: &raw const helpers::nosteal_pipe_buf_ops,
+            flags: 0,
+            private: address(mark),
+        };
+        // SAFETY: The pipe is valid, locked and not full. It takes over the reference to the page,
+        // and its operations drop that.
+        unsafe { helpers::qemufile_pipe_push(self.pipe.as_ptr(), &buf) };
+    }
+}
+
+/// The address of `LENT` or `GIVEN` marks a pipe buffer that [`Pipe::lend`] or [`Pipe::give`] has
+/// made. `tee(2)` copies the mark with the buffer.
+static LENT: u8 = 0;
+static GIVEN: u8 = 0;
+
+fn address(mark: &'static u8) -> usize {
+    core::ptr::from_ref(mark).addr()
+}
+
+/// Where the page of a [`PipeBuf`] comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// [`Pipe::lend`]
+    Lent,
+    /// [`Pipe::give`]
+    Given,
+    /// `write(2)` to the pipe: `anon_pipe_write()` has allocated the page and filled it.
+    Written,
+    /// Anything else.
+    Other,
+}
+
+/// A buffer of a locked pipe, and how many of its bytes are to be moved.
+pub(crate) struct PipeBuf<'a> {
+    buf: &'a helpers::pipe_buffer,
+    len: usize,
+}
+
+impl PipeBuf<'_> {
+    /// How many bytes are to be moved.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the bytes to be moved are one whole page.
+    pub(crate) fn is_whole_page(&self) -> bool {
+        let bytes = usize::try_from(self.buf.len).unwrap_or(usize::MAX);
+        self.len == PAGE_SIZE && bytes == PAGE_SIZE && self.buf.offset == 0
+    }
+
+    /// Whether the page is the kernel's page of zeros.
+    pub(crate) fn is_zeros(&self) -> bool {
+        // SAFETY: The buffer holds a reference to its page.
+        unsafe { helpers::qemufile_is_zero_page(self.buf.page) }
+    }
+
+    /// Where the page comes from.
+    pub(crate) fn origin(&self) -> Origin {
+        let buf = self.buf;
+        if core::ptr::eq(buf.ops, &raw const helpers::nosteal_pipe_buf_ops) {
+            return match buf.private {
+                mark if mark == address(&LENT) => Origin::Lent,
+                mark if mark == address(&GIVEN) => Origin::Given,
+                _ => Origin::Other,
+            };
+        }
+        // Only anon_pipe_write() sets one of these flags.
+        let flags = helpers::PIPE_BUF_FLAG_CAN_MERGE | helpers::PIPE_BUF_FLAG_PACKET;
+        // SAFETY: The operations of a buffer are valid while it is in a pipe.
+        if buf.flags & flags != 0 && unsafe { (*buf.ops).try_steal.is_some() } {
+            return Origin::Written;
+        }
+        Origin::Other
+    }
+
+    /// Whether the pipe has the only reference to the page.
+    pub(crate) fn is_only_reference(&self) -> bool {
+        // SAFETY: The buffer holds a reference to its page, and so to the folio.
+        unsafe { helpers::qemufile_folio_refs(self.raw_folio()) == 1 }
+    }
+
+    /// Whether the page is charged to the memory cgroup that a new page of the current task would
+    /// be charged to. The pages of the root cgroup are charged to nobody.
+    #[cfg(CONFIG_MEMCG)]
+    pub(crate) fn is_charged_to_current(&self) -> bool {
+        // SAFETY: May be called anywhere.
+        if !unsafe { helpers::qemufile_memcg_kmem_online() } {
+            return true;
+        }
+        let _rcu = rcu::read_lock();
+        // SAFETY: The buffer holds a reference to the folio, and the RCU read lock is held. The
+        // cgroups are compared, not used.
+        unsafe {
+            let mut charged = helpers::qemufile_folio_memcg(self.raw_folio());
+            if charged.is_null() {
+                charged = helpers::qemufile_root_mem_cgroup();
+            }
+            core::ptr::eq(charged, helpers::qemufile_current_mem_cgroup())
+        }
+    }
+
+    /// Without memory cgroups, pages are charged to nobody.
+    #[cfg(not(CONFIG_MEMCG))]
+    pub(crate) fn is_charged_to_current(&self) -> bool {
+        true
+    }
+
+    /// Takes another reference to the page. The pipe drops its own when the bytes have moved.
+    pub(crate) fn page(&self) -> PageRef {
+        // SAFETY: The buffer holds a reference to its page, so there can be one more, which is the
+        // result's. A page in a buffer is not null.
+        unsafe {
+            helpers::qemufile_get_page(self.buf.page);
+            PageRef::from_raw(NonNull::new_unchecked(self.buf.page))
+        }
+    }
+
+    /// Calls `f` with the bytes to be moved.
+    pub(crate) fn with_source<R>(&self, f: impl FnOnce(&mut IovIterSource<'_>) -> R) -> R {
+        let bvec = bindings::bio_vec {
+            bv_page: self.buf.page,
+            // At most `buf.len`, which has this type.
+            bv_len: self.len as u32,
+            bv_offset: self.buf.offset,
+        };
+        let mut iter = MaybeUninit::<bindings::iov_iter>::uninit();
+        // SAFETY: `iov_iter_bvec()` sets all of `iter`. It refers to `bvec`, which outlives it.
+        unsafe {
+            bindings::iov_iter_bvec(iter.as_mut_ptr(), bindings::ITER_SOURCE, &bvec, 1, self.len);
+        }
+        // SAFETY: `iter` is a valid source until this returns, and nobody else uses it.
+        f(unsafe { IovIterSource::from_raw(iter.as_mut_ptr()) })
+    }
+
+    fn raw_folio(&self) -> *mut bindings::folio {
+        // SAFETY: The buffer holds a reference to its page.
+        unsafe { helpers::qemufile_page_folio(self.buf.page) }
     }
 }
 
 /// Where the bytes of a pipe go.
 pub(crate) trait SpliceTarget {
-    /// Makes `page` the target's content at `pos`, if it can. Returns whether it did.
-    fn adopt(&mut self, pos: i64, page: PageRef) -> bool;
-
-    /// Copies bytes to `pos`. Returns how many: at least one, or an error.
-    fn copy(&mut self, pos: i64, src: &mut IovIterSource<'_>) -> Result<usize>;
+    /// Takes in bytes of `buf` at `pos`. Returns how many: at least one, or an error.
+    fn take(&mut self, pos: i64, buf: &PipeBuf<'_>) -> Result<usize>;
 }
 
+/// A `splice_actor` of `__splice_from_pipe()`.
+///
 /// # Safety
 ///
-/// `target` must be the one that `splice_write` was called with; the caller gives a reference to
-/// `page` away.
-unsafe extern "C" fn adopt<T: SpliceTarget>(
-    target: *mut c_void,
-    pos: i64,
-    page: *mut bindings::page,
-) -> bool {
-    // SAFETY: By the caller's promise; a page is not null.
-    let (target, page) = unsafe {
+/// `desc` must be the one that `splice_write` has made for a target of type `T`, and `buf` a buffer
+/// of the pipe, which is locked.
+unsafe extern "C" fn actor<T: SpliceTarget>(
+    _pipe: *mut bindings::pipe_inode_info,
+    buf: *mut helpers::pipe_buffer,
+    desc: *mut helpers::splice_desc,
+) -> c_int {
+    // SAFETY: By the caller's promise. Nobody else changes a buffer of a locked pipe.
+    let (target, pos, buf) = unsafe {
         (
-            &mut *target.cast::<T>(),
-            PageRef::from_raw(NonNull::new_unchecked(page)),
+            &mut *(*desc).u.data.cast::<T>(),
+            (*desc).pos,
+            PipeBuf {
+                buf: &*buf,
+                len: (*desc).len as usize,
+            },
         )
     };
-    target.adopt(pos, page)
-}
-
-/// # Safety
-///
-/// `target` must be the one that `splice_write` was called with, and `from` a valid source.
-unsafe extern "C" fn copy<T: SpliceTarget>(
-    target: *mut c_void,
-    pos: i64,
-    from: *mut bindings::iov_iter,
-) -> isize {
-    // SAFETY: By the caller's promise.
-    let (target, src) = unsafe { (&mut *target.cast::<T>(), IovIterSource::from_raw(from)) };
-    from_result(|| Ok(isize::try_from(target.copy(pos, src)?)?))
+    from_result(|| Ok(c_int::try_from(target.take(pos, &buf)?)?))
 }
 
 /// Moves up to `len` bytes from `pipe` to `target`, from `pos` on, and moves `pos`.
@@ -155,19 +313,21 @@ pub(super) unsafe fn splice_write<T: SpliceTarget>(
     flags: u32,
     target: &mut T,
 ) -> Result<usize> {
-    let data: *mut c_void = core::ptr::from_mut(target).cast();
-    // SAFETY: The pipe is valid by the caller's promise, and `data` is what the functions expect.
+    // SAFETY: All zeros is a valid `struct splice_desc`.
+    let mut desc: helpers::splice_desc = unsafe { core::mem::zeroed() };
+    desc.total_len = len;
+    desc.flags = flags;
+    desc.pos = *pos;
+    desc.u.data = core::ptr::from_mut(target).cast();
+    // SAFETY: The pipe is valid by the caller's promise, and locked for the call. `desc` is what
+    // `actor` expects.
     let done = unsafe {
-        helpers::qemufile_splice_write(
-            pipe,
-            pos,
-            len,
-            flags,
-            data,
-            Some(adopt::<T>),
-            Some(copy::<T>),
-        )
+        helpers::qemufile_pipe_lock(pipe);
+        let done = helpers::__splice_from_pipe(pipe, &mut desc, Some(actor::<T>));
+        helpers::qemufile_pipe_unlock(pipe);
+        done
     };
+    *pos = desc.pos;
     match usize::try_from(done) {
         Ok(done) => Ok(done),
         Err(_) => Err(Error::from_errno(i32::try_from(done)?)),
@@ -175,6 +335,16 @@ pub(super) unsafe fn splice_write<T: SpliceTarget>(
 }
 
 impl PageRef {
+    /// The kernel's page of zeros.
+    fn zeros() -> Self {
+        // SAFETY: The page of zeros is never freed. The reference just taken is the result's.
+        unsafe {
+            let page = helpers::qemufile_zero_page();
+            helpers::qemufile_get_page(page);
+            Self::from_raw(NonNull::new_unchecked(page))
+        }
+    }
+
     /// Gives the reference to C.
     fn into_raw(self) -> *mut bindings::page {
         ManuallyDrop::new(self).as_ptr()
