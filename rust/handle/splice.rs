@@ -2,7 +2,13 @@
 
 //! `splice(2)` and its kin: pages that are lent, and pages that are taken over.
 
-use super::Handle;
+use super::{
+    write::{
+        Amount,
+        Call, //
+    },
+    Handle, //
+};
 use crate::{
     stream::Own,
     sys::{
@@ -111,15 +117,7 @@ impl SpliceWrite<'_> {
     }
 
     fn copy(&self, pos: i64, src: &mut IovIterSource<'_>) -> Result<usize> {
-        let mut call = super::write::Call {
-            file: self.file,
-            pos,
-            append: false,
-            nonblocking: self.file.flags() & O_NONBLOCK != 0,
-            nowait: false,
-            whole: false,
-            atomic: false,
-        };
+        let mut call = Call::new(self.file, pos, false, Amount::Any);
         self.handle.write_call(&mut call, &mut SourceIter::new(src))
     }
 }

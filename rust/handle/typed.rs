@@ -6,7 +6,10 @@
 //! the rate, is the handle's, and so the same for typed and plain calls.
 
 use super::{
-    write::Call,
+    write::{
+        Amount,
+        Call, //
+    },
     Handle, //
 };
 use crate::{
@@ -61,17 +64,12 @@ impl StreamOps<'_> {
 
     /// Writes bytes, or a value, which is `whole` or nothing as far as there is room to wait for.
     fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, whole: bool) -> Result<usize> {
-        let mut call = Call {
-            file: self.file,
-            pos: i64::try_from(pos).map_err(|_| EFBIG)?,
-            append: self.file.flags() & O_APPEND != 0,
-            nonblocking: self.nonblocking(),
-            nowait: false,
-            whole,
-            atomic: false,
-        };
+        let pos = i64::try_from(pos).map_err(|_| EFBIG)?;
+        let append = self.file.flags() & O_APPEND != 0;
+        let amount = if whole { Amount::Whole } else { Amount::Any };
+        let mut call = Call::new(self.file, pos, append, amount);
         let result = self.handle.write_call(&mut call, src);
-        self.end.set(u64::try_from(call.pos).ok());
+        self.end.set(u64::try_from(call.end()).ok());
         result
     }
 }

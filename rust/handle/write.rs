@@ -16,6 +16,7 @@ use crate::{
 };
 use kernel::{
     fs::{
+        file::flags::O_NONBLOCK,
         File,
         Kiocb, //
     },
@@ -24,21 +25,63 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
+/// What a write may wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Locks and room.
+    Room,
+    /// Locks only: `IO_NDELAY`, which is `O_NONBLOCK`.
+    Locks,
+    /// Nothing: `RWF_NOWAIT`.
+    Never,
+}
+
+/// How much of its bytes a write puts into the stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Amount {
+    /// Those that there is room for.
+    Any,
+    /// All or nothing, as far as room is concerned. A fault in the source still leaves a part.
+    Whole,
+    /// All or nothing, on any error: `IO_UNIT`.
+    Atomic,
+}
+
 /// One write: where, and how.
 pub(super) struct Call<'a> {
-    pub(super) file: &'a File,
+    file: &'a File,
     /// Where the next byte goes; moves as bytes are written.
-    pub(super) pos: i64,
-    /// `IO_APPEND`: at the end, wherever that is when it comes to it.
-    pub(super) append: bool,
-    /// `IO_NDELAY`: do not wait for room.
-    pub(super) nonblocking: bool,
-    /// Do not wait for a lock either.
-    pub(super) nowait: bool,
-    /// Wait until there is room for all of it.
-    pub(super) whole: bool,
-    /// `IO_UNIT`: all or nothing, whatever happens.
-    pub(super) atomic: bool,
+    pos: i64,
+    /// `IO_APPEND`: at the end of the stream at the time of the write.
+    append: bool,
+    wait: Wait,
+    amount: Amount,
+}
+
+impl<'a> Call<'a> {
+    /// A write at `pos` that waits as `O_NONBLOCK` of `file` says.
+    pub(super) fn new(file: &'a File, pos: i64, append: bool, amount: Amount) -> Self {
+        let wait = match file.flags() & O_NONBLOCK {
+            0 => Wait::Room,
+            _ => Wait::Locks,
+        };
+        Self {
+            file,
+            pos,
+            append,
+            wait,
+            amount,
+        }
+    }
+
+    /// End of the last write. With `append`, this is not the offset that was requested.
+    pub(super) fn end(&self) -> i64 {
+        self.pos
+    }
+
+    fn is_whole(&self) -> bool {
+        self.amount != Amount::Any
+    }
 }
 
 /// Why a write stopped before its end.
@@ -64,17 +107,17 @@ impl Handle {
         mut kiocb: Kiocb<'_, T>,
         src: &mut IovIterSource<'_>,
     ) -> Result<usize> {
-        let mut call = Call {
-            file: kiocb.open_file(),
-            pos: kiocb.ki_pos(),
-            append: kiocb.is_append(),
-            nonblocking: kiocb.is_nonblocking(),
-            nowait: kiocb.is_nowait(),
-            whole: kiocb.is_atomic(),
-            atomic: kiocb.is_atomic(),
+        let amount = if kiocb.is_atomic() {
+            Amount::Atomic
+        } else {
+            Amount::Any
         };
+        let mut call = Call::new(kiocb.open_file(), kiocb.ki_pos(), kiocb.is_append(), amount);
+        if kiocb.is_nowait() {
+            call.wait = Wait::Never;
+        }
         let result = self.write_call(&mut call, &mut SourceIter::new(src));
-        let pos = call.pos;
+        let pos = call.end();
         *kiocb.ki_pos_mut() = pos;
         result
     }
@@ -98,7 +141,7 @@ impl Handle {
             let waited = match self.write_once(call, src, wanted, &mut done) {
                 Ok(()) => break Ok(()),
                 Err(Stop::Failed(err)) => break Err(err),
-                Err(stop) if call.nonblocking => {
+                Err(stop) if call.wait != Wait::Room => {
                     if let Stop::Paced = stop {
                         // Whoever waits for an edge is told when there is one.
                         self.rate.poll(&self.notifier);
@@ -106,7 +149,7 @@ impl Handle {
                     break Err(EAGAIN);
                 }
                 Err(Stop::Full) => {
-                    let needed = if call.whole { wanted as u64 } else { 1 };
+                    let needed = if call.is_whole() { wanted as u64 } else { 1 };
                     self.wait_for_room(call, needed)
                 }
                 Err(Stop::Paced) => self.stream().wait_for_time(|| self.rate.wait()),
@@ -141,7 +184,7 @@ impl Handle {
         wanted: usize,
         done: &mut usize,
     ) -> Result<(), Stop> {
-        let writer = if call.nowait {
+        let writer = if call.wait == Wait::Never {
             self.stream().try_lock_for_writing()?
         } else {
             self.stream().lock_for_writing()?
@@ -150,7 +193,7 @@ impl Handle {
             call.pos = i64::try_from(writer.len()).map_err(Error::from)?;
         }
         let pos = u64::try_from(call.pos).map_err(Error::from)?;
-        let room = writer.allowance(pos, wanted, call.whole)?;
+        let room = writer.allowance(pos, wanted, call.is_whole())?;
         let full = if room.wait { Stop::Full } else { ENOSPC.into() };
         if room.bytes == 0 {
             return Err(full);
@@ -161,12 +204,15 @@ impl Handle {
         } else {
             full
         };
-        let granted = self.rate.grant(allowed, call.whole).ok_or(Stop::Paced)?;
+        let granted = self
+            .rate
+            .grant(allowed, call.is_whole())
+            .ok_or(Stop::Paced)?;
 
-        if call.whole && allowed < wanted {
+        if call.is_whole() && allowed < wanted {
             return Err(beyond);
         }
-        let progress = if call.atomic {
+        let progress = if call.amount == Amount::Atomic {
             writer.write_atomic(pos, src, wanted)?;
             Progress {
                 bytes: wanted,
