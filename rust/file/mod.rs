@@ -36,7 +36,8 @@ use crate::{
         file_operations::{
             Advice,
             Allocate,
-            FileOperations, //
+            FileOperations,
+            Remap, //
         },
         fs::Mount,
         inode::InodeRef,
@@ -181,15 +182,8 @@ impl<O: Opener> FileOperations for OpenFile<O> {
         Self::handle(this).allocate(file, what, range)
     }
 
-    fn remap(
-        this: Pin<&Self>,
-        to: u64,
-        source: Pin<&Self>,
-        from: u64,
-        len: u64,
-        file: &File,
-    ) -> Result<u64> {
-        Self::handle(this).remap(to, Self::handle(source), from, len, file)
+    fn remap(this: Pin<&Self>, file: &File, source: Pin<&Self>, what: Remap) -> Result<u64> {
+        Self::handle(this).remap(file, Self::handle(source), what)
     }
 
     fn show_fdinfo(this: Pin<&Self>, seq: &SeqFile) {

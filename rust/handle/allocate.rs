@@ -5,7 +5,10 @@
 use super::Handle;
 use crate::sys::{
     file::FileExt,
-    file_operations::Allocate, //
+    file_operations::{
+        Allocate,
+        Remap, //
+    }, //
 };
 use core::ops::Range;
 use kernel::{
@@ -35,14 +38,8 @@ impl Handle {
     }
 
     /// `FICLONE` and `FICLONERANGE`, and `copy_file_range(2)` where it can be done that way.
-    pub(crate) fn remap(
-        &self,
-        to: u64,
-        source: &Handle,
-        from: u64,
-        len: u64,
-        file: &File,
-    ) -> Result<u64> {
+    pub(crate) fn remap(&self, file: &File, source: &Handle, what: Remap) -> Result<u64> {
+        let Remap { from, to, len } = what;
         let (bytes, drained) = source.stream().snapshot(source.access())?;
         if from < drained {
             return Err(ENXIO);

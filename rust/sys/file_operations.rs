@@ -77,6 +77,18 @@ impl Allocate {
     }
 }
 
+/// Which bytes of a file `FICLONE`, `FICLONERANGE` and `copy_file_range(2)` replace by which of
+/// another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Remap {
+    /// Offset in the source, in bytes.
+    pub(crate) from: u64,
+    /// Offset in the target, in bytes.
+    pub(crate) to: u64,
+    /// How many bytes; 0 is all to the end of the source.
+    pub(crate) len: u64,
+}
+
 /// What can be done with an open file.
 #[vtable]
 pub(crate) trait FileOperations: Sized {
@@ -204,17 +216,15 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `FICLONE`, `FICLONERANGE` and `copy_file_range(2)`: makes `len` bytes from `to` on of this
-    /// file those of `source` from `from` on; a `len` of 0 is all there are. Returns how many.
+    /// `FICLONE`, `FICLONERANGE` and `copy_file_range(2)` from `source` to `file`. Returns how many
+    /// bytes.
     ///
     /// The VFS asks only for two regular files of one file system.
     fn remap(
         _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
-        _to: u64,
-        _source: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
-        _from: u64,
-        _len: u64,
         _file: &File,
+        _source: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _what: Remap,
     ) -> Result<u64> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }

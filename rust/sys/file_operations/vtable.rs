@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The C side of [`FileOperations`]: a shim an operation.
+//!
+//! The file is long because the table is: one shim and one entry for each operation, all alike.
 
 use super::{
     Advice,
     Allocate,
-    FileOperations, //
+    FileOperations,
+    Remap, //
 };
 use crate::sys::{
     bindings as helpers,
@@ -334,14 +337,12 @@ impl<T: FileOperations> Vtable<T> {
             if flags & !bindings::REMAP_FILE_ADVISORY != 0 {
                 return Err(EOPNOTSUPP);
             }
-            let done = T::remap(
-                this,
-                u64::try_from(to)?,
-                source,
-                u64::try_from(from)?,
-                u64::try_from(len)?,
-                file,
-            )?;
+            let what = Remap {
+                from: u64::try_from(from)?,
+                to: u64::try_from(to)?,
+                len: u64::try_from(len)?,
+            };
+            let done = T::remap(this, file, source, what)?;
             Ok(i64::try_from(done)?)
         })
     }
