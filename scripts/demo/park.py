@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""The demo, inside the virtual machine: a running QEMU parks its state in
-/dev/qemufile and goes away; another QEMU takes it up and the guest goes on.
+"""The demo, inside the virtual machine: a running QEMU parks its state in a
+stream, by its path, and goes away; another QEMU takes it up and the guest goes
+on. The same is done once more with a stream of /dev/qemufile.
 
 Anything that is not as it should be ends with a message and status 1.
 """
@@ -21,6 +22,7 @@ import time
 import stream
 
 MIB = 1 << 20
+MOUNT = "/run/qemufile"
 
 
 STDERR = tempfile.TemporaryFile(mode="w+")  # of all the QEMUs
@@ -187,6 +189,9 @@ def main():
     kernel()
     work = tempfile.mkdtemp()
     serials = [f"{work}/serial1", f"{work}/serial2"]
+    os.makedirs(MOUNT, exist_ok=True)
+    subprocess.run(["mount", "-t", "qemufile", "qemufile", MOUNT], check=True)
+    say(f"mounted:  mount -t qemufile qemufile {MOUNT}")
 
     # The main job: one QEMU parks the guest, another takes it up.
     first = Qemu("first", options.image, serials[0])
@@ -194,27 +199,29 @@ def main():
         "it counts in its memory and prints each number")
     wait_for_lines(serials[0], 20, 60)
     first.qmp("stop")
-    parked = os.open(options.device, os.O_RDWR)
-    size, seconds = first.park(parked)
+    size, seconds = first.save(f"{MOUNT}/vm1")
     first.quit()
     before = lines(serials[0])
-    say(f"parked:   {size} bytes ({size / MIB:.1f} MiB) in {options.device} in "
-        f"{seconds:.2f} s, {size / MIB / seconds:.0f} MiB/s; that QEMU is gone")
+    say(f"parked:   (qemu) migrate file:{MOUNT}/vm1\n          {size} bytes ({size / MIB:.1f} MiB) "
+        f"in {seconds:.2f} s, {size / MIB / seconds:.0f} MiB/s; that QEMU is gone")
     if size < 20 * MIB:
         fail(f"{size} bytes cannot be the guest's memory")
 
-    os.lseek(parked, 0, os.SEEK_SET)
-    second = Qemu("second", options.image, serials[1], incoming=f"fd:{parked}")
-    position = os.lseek(parked, 0, os.SEEK_CUR)
-    if position != size:
-        fail(f"the second QEMU read {position} of {size} bytes")
-    say(f"taken up: by a second QEMU, started and loaded in {second.loaded:.2f} s")
+    start = time.monotonic()
+    subprocess.run(["cp", "--reflink=always", f"{MOUNT}/vm1", f"{MOUNT}/vm2"], check=True)
+    say(f"cloned:   cp --reflink=always {MOUNT}/vm1 {MOUNT}/vm2\n"
+        f"          in {(time.monotonic() - start) * 1000:.0f} ms, of it all but a few "
+        "microseconds the start of cp")
+    second = Qemu("second", options.image, serials[1], incoming=f"file:{MOUNT}/vm2")
+    say(f"taken up: qemu-system-x86_64 ... -incoming file:{MOUNT}/vm2\n"
+        f"          by a second QEMU, started and loaded in {second.loaded:.2f} s")
 
     # It has not run the guest yet: what it writes to a file is the same state.
     second.save(f"{work}/file1")
+    parked = os.open(f"{MOUNT}/vm2", os.O_RDONLY)
     result = compare(parked, size, f"{work}/file1")
     os.close(parked)
-    say(f"compared: with what QEMU writes to an ordinary file: {result}")
+    say(f"compared: with what QEMU writes to an ordinary file:\n          {result}")
 
     second.qmp("cont")
     wait_for_lines(serials[1], 20, 60)
@@ -249,7 +256,8 @@ def main():
     third.quit()
     result = compare(parked, size, f"{work}/file2")
     os.close(parked)
-    say(f"again:    stopped, written to a file, loaded from it, parked: {result}")
+    say(f"again:    stopped, written to a file, loaded from it, parked in {options.device}:\n"
+        f"          {result}")
     complaints()
     say("demo: the guest went on where it had stopped")
 

@@ -236,19 +236,21 @@ def tail_follows_a_log():
 
 @test
 def a_drained_name_is_a_pipe_with_a_bound():
-    reader = os.open(f"{MOUNT}/p", os.O_RDWR | os.O_CREAT)
-    call(reader, "SET_LIMIT", limit=4 * MIB)
-    call(reader, "SET_FLAGS", set=abi.STREAM_DRAIN)
-    with subprocess.Popen(["dd", f"if={SOURCE}", f"of={MOUNT}/p", "bs=64k", "conv=notrunc",
-                           "status=none"]):
-        with open(f"{WORK}/sum", "w", encoding="ascii") as out:
-            while not info(reader).length:
-                time.sleep(0.01)
-            subprocess.run(["sha256sum", f"{MOUNT}/p"], stdout=out, check=True, timeout=60)
+    # It keeps the reader waiting until the other writer comes.
+    writer = os.open(f"{MOUNT}/p", os.O_WRONLY | os.O_CREAT)
+    call(writer, "SET_LIMIT", limit=4 * MIB)
+    call(writer, "SET_FLAGS", set=abi.STREAM_DRAIN)
+    with subprocess.Popen(["sha256sum", f"{MOUNT}/p"], stdout=subprocess.PIPE, text=True) as reader:
+        end = time.monotonic() + 60
+        while not info(writer).readers:
+            check(time.monotonic() < end, "the reader does not come")
+            time.sleep(0.01)
+        run("dd", f"if={SOURCE}", f"of={MOUNT}/p", "bs=64k", "conv=notrunc", "status=none",
+            timeout=60)
+        os.close(writer)
+        check(reader.communicate(timeout=60)[0].split()[0] == run("sha256sum", SOURCE).split()[0],
+              "another sum")
     check(space() <= 4 * MIB, f"{space()} bytes are left")
-    with open(f"{WORK}/sum", encoding="ascii") as out:
-        check(out.read().split()[0] == run("sha256sum", SOURCE).split()[0], "another sum")
-    os.close(reader)
     clear()
 
 
