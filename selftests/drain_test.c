@@ -85,12 +85,14 @@ TEST_F(drain, what_all_readers_have_passed_is_freed)
 
 TEST_F(drain, a_stream_of_any_length_takes_little_memory)
 {
-	for (long long pos = 0; pos < 32 * MiB; pos += CHUNK) {
+	const long long len = clock_is_coarse() ? 8 * MiB : 32 * MiB;
+
+	for (long long pos = 0; pos < len; pos += CHUNK) {
 		ASSERT_EQ(CHUNK, put_at(self->writer, pos, CHUNK, 1));
 		ASSERT_EQ(CHUNK, take(self->reader, CHUNK, pos, 1));
 		ASSERT_GE(CHUNK, (long long)info_of(self->writer).allocated);
 	}
-	EXPECT_EQ(32 * MiB, length_of(self->writer));
+	EXPECT_EQ(len, length_of(self->writer));
 }
 
 TEST_F(drain, nothing_is_drained_without_the_property)
@@ -398,7 +400,9 @@ static void *pump(void *arg)
 /* Both at once, the writer mostly waiting. */
 TEST_F(drain, much_passes_through_little_memory)
 {
-	struct pump data = { .fd = self->writer, .len = 16 * MiB };
+	struct pump data = {
+		.fd = self->writer, .len = clock_is_coarse() ? 4 * MiB : 16 * MiB,
+	};
 	pthread_t thread;
 	long long done = 0;
 	unsigned int seed = 2;
@@ -829,20 +833,17 @@ static double read_us(int writer, int reader)
 
 TEST_F(drain, readers_cost_one_another_nothing)
 {
-	enum { MANY = 2000 };
-	struct rlimit files = { .rlim_cur = MANY + 100, .rlim_max = MANY + 100 };
-	struct timespec tick = {};
+	const int count = clock_is_coarse() ? 200 : 2000;
+	struct rlimit files = { .rlim_cur = count + 100, .rlim_max = count + 100 };
 	double few, many;
 
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
 	few = read_us(self->writer, self->reader);
-	for (int i = 0; i < MANY; i++)
+	for (int i = 0; i < count; i++)
 		ASSERT_LE(0, open_handle(self->writer, O_RDONLY));
 	many = read_us(self->writer, self->reader);
-	TH_LOG("%.1f us a read with one reader, %.1f us with %d", few, many, MANY);
-	ASSERT_EQ(0, clock_getres(CLOCK_MONOTONIC, &tick));
-	/* A clock that ticks every 10 ms tells nothing: that of an emulated debug kernel. */
-	if (tick.tv_sec == 0 && tick.tv_nsec < 1000000) {
+	TH_LOG("%.1f us a read with one reader, %.1f us with %d", few, many, count);
+	if (!clock_is_coarse()) {
 		EXPECT_LT(0, few);
 		EXPECT_GT(3 * few, many);
 	}
@@ -859,7 +860,7 @@ static void pass_all(void *fd)
 
 TEST_F(drain, much_at_once_is_freed_while_others_go_on)
 {
-	const long long len = 24 * MiB;
+	const long long len = clock_is_coarse() ? 12 * MiB : 24 * MiB;
 	int percent[7];
 
 	for (size_t i = 0; i < ARRAY_LEN(percent); i++) {

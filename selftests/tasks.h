@@ -22,6 +22,19 @@ static inline void sleep_ms(int ms)
 }
 
 /*
+ * Whether the clock is too coarse to compare the times of calls: that of the emulated
+ * debug kernel, which ticks every 10 ms. Each call takes ten times as long there. Tests
+ * that repeat a call many times repeat it less often.
+ */
+static inline bool clock_is_coarse(void)
+{
+	struct timespec tick = {};
+
+	clock_getres(CLOCK_MONOTONIC, &tick);
+	return tick.tv_sec || tick.tv_nsec >= 1000000;
+}
+
+/*
  * How long a test of a race goes on: a moment, or as long as soak.sh says. The
  * harness ends a test after 30 s.
  */
