@@ -7,10 +7,10 @@
 # "N passed, N failed" over all parts.
 #
 # Usage: check.sh [PART]...     (default: all of them; check.sh --list names them)
-#   JOBS=N: how many parts at once (default 2, on one processor 1), the long ones
-#   first. After a part with a line "# First: ..." none begins before it is
-#   finished; one with "# Needs: debug" takes both kernels, one with "# On
-#   request: ..." runs only when it is named.
+#   JOBS=N: how many parts at once (default 2, on one processor 1), in the order
+#   of their numbers: after the short part that fails first comes the longest, so
+#   that the others run beside it. A part with a line "# Needs: debug" takes both
+#   kernels; one with "# On request: ..." runs only when it is named.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -130,8 +130,6 @@ TICKER=$!
 for part in "${parts[@]}"; do
 	while [ ${#running[@]} -ge "$jobs" ]; do finish_one; done
 	begin "$part"
-	! grep -q '^# First:' "$(file_of "$part")" ||
-		while [ -e "$out/$part.running" ]; do finish_one; done
 done
 while [ ${#running[@]} -gt 0 ]; do finish_one; done
 stop_ticker
