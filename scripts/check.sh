@@ -68,7 +68,17 @@ count_results() { "$@" >>"$RESULTS"; }
 
 # ---- run them
 
-passed=0 failed=0 skipped=0
+# What runs, and how many results its tests have so far.
+progress() {
+	local file part
+	for file in "$out"/*.running; do
+		part=${file##*/} part=${part%.running}
+		[ ! -e "$file" ] || printf ', %s %s' "$part" \
+			"$(cat "$out/$part.results" "$out/$part.tap" 2>/dev/null | grep -cE '^(not )?(ok|skip)\b')"
+	done
+}
+
+passed=0 failed=0 skipped=0 again=()
 declare -A running=()	# process: part
 start=$SECONDS
 
@@ -108,6 +118,8 @@ finish_one() {
 	fi
 	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 	if [ "$bad" -gt 0 ]; then
+		again+=("$part")
+		printf %s "$CLEAR"
 		sed -n 's/^not ok\t/    FAILED: /p' "$out/$part.results"
 		say "    ---- the end of build/check/$part.log:"
 		tail -n 60 "$out/$part.log" | sed 's/^/    /'
@@ -134,9 +146,9 @@ done
 while [ ${#running[@]} -gt 0 ]; do finish_one; done
 stop_ticker
 
-[ "$skipped" -eq 0 ] || for part in "${parts[@]}"; do
-	sed -n "s/^skip\t/skipped: $part: /p" "$out/$part.results"
-done
+[ "$skipped" -eq 0 ] || say "check: skipped: see 'grep ^skip build/check/*.results'"
+[ ${#again[@]} -eq 0 ] || say "check: what the parts said is in build/check/PART.log; to run these
+       parts again: make check PARTS=\"${again[*]}\"; one test: see Documentation/develop/testing.rst"
 say "check: finished in $((SECONDS - start)) s, $skipped skipped"
 say "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

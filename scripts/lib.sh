@@ -22,7 +22,10 @@ ROOT=$CACHE/root
 KERNEL_ENV=$CACHE/kernel.env
 LOG=${LOG:-$CACHE/log/misc.log}
 
-say()  { printf '%s\n' "$*"; }
+# On a terminal the ticker's line is overwritten by the next one.
+CLEAR=''
+[ ! -t 1 ] || CLEAR=$'\033[K'
+say()  { printf '%s%s\n' "$*" "$CLEAR"; }
 warn() { printf '%s\n' "$*" >&2; }
 die()  { warn "error: $*"; exit 1; }
 
@@ -47,7 +50,9 @@ give_back() {
 			-exec chown -hf "$CALLER_UID:$CALLER_GID" {} + || true
 }
 
-# Prints the seconds elapsed, so that no step is silent for 10 s; until TERM.
+# Prints the seconds elapsed, and what progress() says if a script has one, so that
+# no step is silent for 10 s; until TERM.
+progress() { :; }
 ticker() {
 	local start=$SECONDS nap=
 	trap 'kill $nap 2>/dev/null; exit 0' TERM
@@ -55,7 +60,8 @@ ticker() {
 		sleep 8 &
 		nap=$!
 		wait "$nap"
-		printf '    ... %d s\n' $((SECONDS - start))
+		printf '    ... %d s%s%s' $((SECONDS - start)) "$(progress)" "$CLEAR"
+		if [ -n "$CLEAR" ]; then printf '\r'; else printf '\n'; fi
 	done
 }
 
