@@ -30,6 +30,27 @@ run_selftests() {
 	return "$status"
 }
 
+# run_tap NAME KERNEL DIR [OPTION OF vm.sh]... -- COMMAND...: builds the module and
+# what selftests/DIR makes, in build/selftests-DIR, and counts the TAP of COMMAND,
+# run in a machine. --marked: COMMAND itself marks its programs for tap.py.
+run_tap() {
+	local name=$1 kernel=$2 dir=$3 tap=$out/$1.tap status=0 marked=
+	shift 3
+	[ "$1" != --marked ] || { marked=1; shift; }
+	"$TOP/scripts/build.sh" "$kernel" modules || return
+	in_root --user -- make --silent -C "$TOP/selftests/$dir" OUT="$TOP/build/selftests-$dir" ||
+		return
+	{
+		[ -n "$marked" ] || echo "@begin $name"
+		"$TOP/scripts/vm.sh" --kernel "$kernel" --timeout 600 \
+			--log "$out/$name.kernel.log" "$@" || status=$?
+		[ -n "$marked" ] || echo "@end $name $status"
+	} >"$tap"
+	count_results python3 "$TOP/scripts/tap.py" "$tap"
+	cat "$tap"
+	return "$status"
+}
+
 # cargo_test ARG...: cargo test of rust/host, in the root, counted.
 cargo_test() {
 	local status=0 text
