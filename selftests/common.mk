@@ -3,9 +3,7 @@
 # What the Makefiles of the tests, the storm and the examples share. OUT, the
 # directory for the programs, is set before this is included.
 #
-# kselftest's lib.mk does not fit: it is part of the kernel source, which the
-# storm, the examples and the list of tests do without, and it has no rule for a
-# source that is generated into OUT.
+# Why this is not kselftest's lib.mk: see Documentation/develop/testing.rst.
 
 SELFTESTS := $(dir $(lastword $(MAKEFILE_LIST)))
 ABI := $(wildcard $(SELFTESTS)../include/uapi/linux/*.h)
