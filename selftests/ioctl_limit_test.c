@@ -202,11 +202,12 @@ struct writing {
 static void *write_much(void *arg)
 {
 	struct writing *writing = arg;
-	char *memory = fresh_memory(128 * MiB);
+	const size_t len = clock_is_coarse() ? 32 * MiB : 128 * MiB;
+	char *memory = fresh_memory(len);
 
-	memset(memory, 1, 128 * MiB);
-	writing->done = pwrite(writing->fd, memory, 128 * MiB, 0);
-	munmap(memory, 128 * MiB);
+	memset(memory, 1, len);
+	writing->done = pwrite(writing->fd, memory, len, 0);
+	munmap(memory, len);
 	return NULL;
 }
 
