@@ -860,7 +860,7 @@ static void pass_all(void *fd)
 
 TEST_F(drain, much_at_once_is_freed_while_others_go_on)
 {
-	const long long len = clock_is_coarse() ? 12 * MiB : 24 * MiB;
+	const long long len = 24 * MiB;
 	int percent[7];
 
 	for (size_t i = 0; i < ARRAY_LEN(percent); i++) {
