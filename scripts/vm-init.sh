@@ -92,6 +92,7 @@ wait $readers 2>/dev/null
 kill -KILL -1 2>/dev/null
 
 if [ -d /sys/module/qemufile ]; then
+	umount --all --types qemufile 2>/run/umount
 	# Files of the killed may be released a moment late.
 	rmmod qemufile 2>/run/rmmod ||
 		{ sleep 1; rmmod qemufile 2>/run/rmmod; } ||

@@ -9,6 +9,7 @@ Anything that is not as it should be ends with a message and status 1.
 
 import argparse
 import atexit
+import fcntl
 import json
 import os
 import re
@@ -23,6 +24,7 @@ import stream
 
 MIB = 1 << 20
 MOUNT = "/run/qemufile"
+FICLONE = 0x40049409
 
 
 STDERR = tempfile.TemporaryFile(mode="w+")  # of all the QEMUs
@@ -191,6 +193,7 @@ def main():
     serials = [f"{work}/serial1", f"{work}/serial2"]
     os.makedirs(MOUNT, exist_ok=True)
     subprocess.run(["mount", "-t", "qemufile", "qemufile", MOUNT], check=True)
+    atexit.register(subprocess.run, ["umount", "--lazy", MOUNT])
     say(f"mounted:  mount -t qemufile qemufile {MOUNT}")
 
     # The main job: one QEMU parks the guest, another takes it up.
@@ -207,11 +210,13 @@ def main():
     if size < 20 * MIB:
         fail(f"{size} bytes cannot be the guest's memory")
 
-    start = time.monotonic()
     subprocess.run(["cp", "--reflink=always", f"{MOUNT}/vm1", f"{MOUNT}/vm2"], check=True)
+    with open(f"{MOUNT}/vm1", "rb") as source, open(f"{MOUNT}/vm3", "wb") as target:
+        start = time.monotonic()
+        fcntl.ioctl(target, FICLONE, source.fileno())
+        seconds = time.monotonic() - start
     say(f"cloned:   cp --reflink=always {MOUNT}/vm1 {MOUNT}/vm2\n"
-        f"          in {(time.monotonic() - start) * 1000:.0f} ms, of it all but a few "
-        "microseconds the start of cp")
+        f"          the call that it is about took {seconds * 1e6:.0f} us; no byte was copied")
     second = Qemu("second", options.image, serials[1], incoming=f"file:{MOUNT}/vm2")
     say(f"taken up: qemu-system-x86_64 ... -incoming file:{MOUNT}/vm2\n"
         f"          by a second QEMU, started and loaded in {second.loaded:.2f} s")
