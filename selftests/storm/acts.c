@@ -177,6 +177,24 @@ long do_act(enum act act)
 		return fstat(handle(), &stat);
 	case ACT_fdinfo:
 		return look_at_fdinfo();
+	case ACT_open_name:
+		keep(fd = open_name());
+		return fd;
+	case ACT_tmpfile:
+		keep(fd = open_nameless());
+		return fd;
+	case ACT_link:
+		return link_some();
+	case ACT_rename:
+		return rename_some();
+	case ACT_make:
+		return make_some();
+	case ACT_remove:
+		return remove_some();
+	case ACT_change:
+		return change_some();
+	case ACT_mount:
+		return mount_some();
 	case ACT_COUNT:
 		break;
 	}

@@ -187,6 +187,10 @@ int main(int argc, char **argv)
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		return 1;
+	if (set_up_names()) {
+		printf("Bail out! no mount: %s\n", strerror(errno));
+		return 1;
+	}
 	for (int i = 0; i < ROOTS; i++) {
 		int device = limited(open("/dev/qemufile", O_RDWR | O_NONBLOCK | O_CLOEXEC));
 		struct qemufile_open open = {
@@ -205,6 +209,7 @@ int main(int argc, char **argv)
 
 	killed = storm(seconds, &least);
 	ended_all = stop_all();
+	clean_up_names();
 
 	for (int i = 0; i < ACT_COUNT; i++) {
 		calls += shared->tried[i];

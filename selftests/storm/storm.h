@@ -65,7 +65,9 @@ enum {
 	act(splice_out) act(splice_in) act(tee) act(vmsplice) act(sendfile)	\
 	act(copy_file_range) act(ficlone) act(mmap) act(munmap) act(touch)	\
 	act(ftruncate) act(fallocate) act(poll) act(epoll) act(fsync)		\
-	act(fadvise) act(fcntl) act(flock) act(fstat) act(fdinfo)
+	act(fadvise) act(fcntl) act(flock) act(fstat) act(fdinfo)		\
+	act(open_name) act(tmpfile) act(link) act(rename) act(make) act(remove)	\
+	act(change) act(mount)
 
 #define ACT_NUMBER(name) ACT_##name,
 enum act { ACTS(ACT_NUMBER) ACT_COUNT };
@@ -139,6 +141,18 @@ int epoll_some(void);
 int fcntl_some(void);
 int close_one(void);
 int fallocate_some(void);
+
+/* paths.c */
+int set_up_names(void);
+void clean_up_names(void);
+int open_name(void);
+int open_nameless(void);
+int link_some(void);
+int rename_some(void);
+int make_some(void);
+int remove_some(void);
+int change_some(void);
+int mount_some(void);
 
 /* data.c */
 struct iovec *vectors(int *count);
