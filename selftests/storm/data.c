@@ -66,13 +66,19 @@ int copy_some(void)
 			       handle(), one_in(2) ? &to : NULL, place(), 0);
 }
 
+/* Files of two mounts cannot share; a clone is of the same mount. */
 int clone_range(void)
 {
+	struct qemufile_open open = { .mode = QEMUFILE_MODE_READ };
+	int to = handle(), clone = one_in(2) ? ioctl(to, QEMUFILE_IOC_CLONE, &open) : -1;
 	struct file_clone_range range = {
-		.src_fd = handle(), .src_offset = place(), .src_length = place(),
-		.dest_offset = place(),
+		.src_fd = clone >= 0 ? clone : handle(), .src_offset = place(),
+		.src_length = place(), .dest_offset = place(),
 	};
+	int result = one_in(2) ? ioctl(to, FICLONERANGE, &range) :
+				 ioctl(to, FICLONE, range.src_fd);
 
-	return one_in(2) ? ioctl(handle(), FICLONERANGE, &range) :
-			   ioctl(handle(), FICLONE, handle());
+	if (clone >= 0)
+		close(clone);
+	return result;
 }
