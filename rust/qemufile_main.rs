@@ -13,14 +13,18 @@
 //! - [`sized_buffer`]: the bytes;
 //! - [`sys`]: what the `kernel` crate lacks, and all that the compiler has to take our word for.
 
+#![deny(dead_code)]
+
 #[forbid(unsafe_code)]
 mod file;
 #[forbid(unsafe_code)]
 mod handle;
 #[forbid(unsafe_code)]
-pub mod qemu_file;
+#[allow(unreachable_pub)] // Public where the files are built for user space.
+mod qemu_file;
 #[forbid(unsafe_code)]
-pub mod sized_buffer;
+#[allow(unreachable_pub)] // Public where the files are built for user space.
+mod sized_buffer;
 #[forbid(unsafe_code)]
 mod stream;
 pub mod sys;

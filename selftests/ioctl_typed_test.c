@@ -775,6 +775,239 @@ TEST_F(typed, threads_that_put_through_one_file_lose_nothing)
 	}
 }
 
+/* ---- what is gathered ---- */
+
+struct header_writer {
+	int fd;
+	atomic_int stop;
+};
+
+enum { HEADER = 4 + 4 + 1 + 4 + 14 + 1 + 4 + 1 + 3 + 4 };
+
+static void *put_headers(void *arg)
+{
+	struct header_writer *writer = arg;
+	struct qemufile_record records[] = {
+		BE32(0x5145564d), BE32(3), BYTE(7), BE32(14), BUFFER("pc-i440fx-10.0", 14),
+		BYTE(1), BE32(1), BYTE(3), BUFFER("ram", 3), BE32(4),
+	};
+
+	pin_to(1);
+	while (!writer->stop) {
+		if (put(writer->fd, records, 10) != 10)
+			return "failed";
+	}
+	return NULL;
+}
+
+/* One change of the stream, so that whoever looks meanwhile sees whole headers. */
+TEST_F(typed, a_header_is_put_in_one_piece)
+{
+	struct header_writer writer = { .fd = self->fd };
+	long long end = now_ms() + RACE_MS, torn = 0, seen = 0;
+	pthread_t thread;
+	void *result;
+
+	pin_to(0);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, put_headers, &writer));
+	while (now_ms() < end || seen < 100) {
+		torn += length_of(self->fd) % HEADER != 0;
+		seen++;
+	}
+	writer.stop = 1;
+	pthread_join(thread, &result);
+	EXPECT_EQ(NULL, result);
+	EXPECT_EQ(0, torn) TH_LOG("of %lld", seen);
+}
+
+/* More pieces than are gathered at a time, and buffers that are neighbours. */
+TEST_F(typed, many_buffers_are_put_in_order)
+{
+	struct qemufile_record records[600];
+	char memory[800], *expected = fresh_memory(PAGE), *bytes = fresh_memory(PAGE);
+	size_t len = 0;
+
+	fill(memory, sizeof(memory), 0, 1);
+	for (int i = 0; i < 200; i++) {
+		records[3 * i] = (struct qemufile_record)BYTE(i);
+		expected[len++] = i;
+		records[3 * i + 1] = (struct qemufile_record)BUFFER(memory + 4 * i, i % 4);
+		records[3 * i + 2] = (struct qemufile_record)BUFFER(memory + 4 * i + i % 4, 4 - i % 4);
+		memcpy(expected + len, memory + 4 * i, 4);
+		len += 4;
+	}
+	EXPECT_EQ(600, put(self->fd, records, 600));
+	EXPECT_EQ(len, lseek(self->fd, 0, SEEK_CUR));
+	ASSERT_EQ((ssize_t)len, pread(self->fd, bytes, PAGE, 0));
+	EXPECT_EQ(0, memcmp(expected, bytes, len));
+}
+
+/* Of two neighbours, too, the second of which is not there. */
+TEST_F(typed, a_fault_costs_the_record_that_it_is_in)
+{
+	char *memory = memory_before_hole(100);
+	struct qemufile_record records[] = {
+		BE32(1), BUFFER(memory, 60), BUFFER(memory + 60, 40), BUFFER("", 0),
+		BUFFER(memory + 100, 10), BE32(2),
+	};
+	struct qemufile_record half[] = {
+		BE32(1), BUFFER(memory, 60), BUFFER(memory + 60, 50), BE32(2),
+	};
+	struct qemufile_record wild[] = {
+		BE32(1), BUFFER(~0ULL - 5, 3), BE32(2),
+	};
+
+	fill(memory, 100, 4, 1);
+	EXPECT_EQ(4, put(self->fd, records, 6));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(0, records[4].length);
+	EXPECT_EQ(104, length_of(self->fd));
+	EXPECT_EQ(104, lseek(self->fd, 0, SEEK_CUR));
+	EXPECT_EQ(100, right_at(self->fd, 4, 100, 1));
+	/* A wrong address costs nothing; a part of a buffer does. */
+	EXPECT_EQ(0, latched(self->fd));
+	ASSERT_EQ(0, lseek(self->fd, 0, SEEK_SET));
+	EXPECT_EQ(2, put(self->fd, half, 4));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(40, half[2].length);
+	EXPECT_EQ(104, lseek(self->fd, 0, SEEK_CUR));
+	EXPECT_EQ(-EFAULT, latched(self->fd));
+	ASSERT_EQ(0, clear_error(self->fd));
+	EXPECT_EQ(1, put(self->fd, wild, 3));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(0, wild[1].length);
+	EXPECT_EQ(108, length_of(self->fd));
+	EXPECT_EQ(0, latched(self->fd));
+}
+
+/* An integer is there whole or not at all, wherever the room ends. */
+TEST_F(typed, no_integer_is_cut_by_the_limit)
+{
+	for (int room = 0; room <= 24; room++) {
+		struct qemufile_record in[] = {
+			BE32(1), BE16(2), BUFFER("buffer", 6), BE64(3), BE32(4),
+		};
+		const int ends[] = { 4, 6, 12, 20, 24 };
+		struct qemufile_limit limit = { .limit = room };
+		int fd = variant->open(O_RDWR), done = 0, len = 0;
+
+		ASSERT_LE(0, fd);
+		/* The limit 0 would be none. */
+		if (room == 0) {
+			limit.limit = 1;
+			ASSERT_EQ(1, write(fd, "x", 1));
+			ASSERT_EQ(1, lseek(fd, 0, SEEK_CUR));
+		}
+		while (done < 5 && ends[done] <= room)
+			len = ends[done++];
+		if (done == 2)
+			len = room;	/* a part of the buffer */
+		ASSERT_EQ(0, ioctl(fd, QEMUFILE_IOC_SET_LIMIT, &limit));
+		EXPECT_EQ(done, (int)put(fd, in, 5)) TH_LOG("room %d", room);
+		EXPECT_EQ(done == 5 ? 0 : ENOSPC, errno);
+		EXPECT_EQ(len + (room == 0), length_of(fd)) TH_LOG("room %d", room);
+		EXPECT_EQ(len + (room == 0), lseek(fd, 0, SEEK_CUR));
+		EXPECT_EQ(done == 2 ? len - 6 : 6, (int)in[2].length);
+		close(fd);
+	}
+}
+
+/* It could not be waited for. */
+TEST_F(typed, an_integer_longer_than_the_limit_of_a_drained_stream_is_enospc)
+{
+	struct qemufile_limit limit = { .limit = 4 };
+	struct qemufile_flags flags = { .set = QEMUFILE_STREAM_DRAIN };
+	struct qemufile_record in[] = { BE32(1), BE64(2) };
+	int reader = open_handle(self->fd, O_RDONLY);
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_FLAGS, &flags));
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_LIMIT, &limit));
+	EXPECT_EQ(1, put(self->fd, in, 2));
+	EXPECT_EQ(ENOSPC, errno);
+	EXPECT_EQ(4, length_of(self->fd));
+	close(reader);
+}
+
+struct late_reader {
+	int fd;
+	uint64_t value;
+	int failed;
+};
+
+static void *read_be64s(void *arg)
+{
+	struct late_reader *reader = arg;
+	struct qemufile_record out = BE64(0);
+
+	for (; reader->value < 100; reader->value++)
+		reader->failed |= get(reader->fd, &out, 1) != 1 || out.value != reader->value;
+	return NULL;
+}
+
+/* The writer waits for room for a whole integer each time. */
+TEST_F(typed, a_vector_longer_than_the_limit_of_a_drained_stream_goes_through)
+{
+	struct qemufile_limit limit = { .limit = 20 };
+	struct qemufile_flags flags = { .set = QEMUFILE_STREAM_DRAIN };
+	struct qemufile_record in[100];
+	struct late_reader reader = { .fd = open_handle(self->fd, O_RDONLY) };
+	pthread_t thread;
+
+	ASSERT_LE(0, reader.fd);
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_FLAGS, &flags));
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_SET_LIMIT, &limit));
+	for (int i = 0; i < 100; i++)
+		in[i] = (struct qemufile_record)BE64(i);
+	/* Without waiting, as many as there is room for. */
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(2, put(self->fd, in, 100));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(16, length_of(self->fd));
+	EXPECT_EQ(0, latched(self->fd));
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, read_be64s, &reader));
+	EXPECT_EQ(98, put(self->fd, in + 2, 98)) TH_LOG("%m");
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, reader.failed);
+	close(reader.fd);
+}
+
+/* Nor by a rate. */
+TEST_F(typed, a_rate_cuts_no_integer)
+{
+	struct qemufile_rate rate = {
+		.op = QEMUFILE_RATE_SET, .limit = 120, .flags = QEMUFILE_RATE_KEEP,
+	};
+	struct qemufile_record in[] = { BE64(1), BE64(2), BE64(3), BE64(4) };
+
+	ASSERT_EQ(0, ioctl(self->fd, QEMUFILE_IOC_RATE_LIMIT, &rate));
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(1, put(self->fd, in, 4));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(8, length_of(self->fd));
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
+	EXPECT_EQ(3, put(self->fd, in + 1, 3));
+	EXPECT_EQ(32, length_of(self->fd));
+}
+
+/* What GET reads ahead of a buffer or a fault it has not passed. */
+TEST_F(typed, what_was_read_ahead_is_not_passed)
+{
+	struct qemufile_record *records = memory_before_hole(2 * sizeof(*records));
+	char bytes[10];
+
+	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	records[0] = (struct qemufile_record)BE32(0);
+	records[1] = (struct qemufile_record)BUFFER(bytes, 10);
+	EXPECT_EQ(2, get(self->fd, records, 3));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(14, lseek(self->fd, 0, SEEK_CUR));
+	EXPECT_EQ(10, right(bytes, 10, 4, 1));
+	EXPECT_EQ(10, read(self->fd, bytes, 10));
+	EXPECT_EQ(10, right(bytes, 10, 14, 1));
+}
+
 /* ---- rates and hooks ---- */
 
 TEST_F(typed, what_is_put_counts_against_the_rate)

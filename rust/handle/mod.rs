@@ -6,7 +6,6 @@
 //! error that stays.
 
 mod allocate;
-mod error;
 mod notifier;
 mod rate;
 mod splice;
@@ -14,7 +13,6 @@ mod typed;
 mod write;
 
 use self::{
-    error::LatchedError,
     notifier::Notifier,
     rate::Rate, //
 };
@@ -27,6 +25,7 @@ pub(crate) use self::{
     typed::Typed,
 };
 use crate::{
+    qemu_file::LastError,
     stream::{
         Access,
         Own,
@@ -65,7 +64,7 @@ use kernel::{
 #[pin_data]
 pub(crate) struct Handle {
     seat: Seat,
-    error: LatchedError,
+    error: LastError,
     #[pin]
     rate: Rate,
     notifier: Arc<Notifier>,
@@ -83,7 +82,7 @@ impl Handle {
         try_pin_init!(Self {
             notifier: Notifier::new(&stream)?,
             rate <- Rate::new(),
-            error: LatchedError::new(),
+            error: LastError::new(),
             seat: stream.attach(access, inode)?,
         })
     }

@@ -13,6 +13,7 @@ use super::notifier::{
     Alarm,
     Notifier, //
 };
+use crate::qemu_file::RateLimit;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -39,8 +40,8 @@ const QUANTUM: u64 = 4096;
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
-/// Whoever asks about a limit, or changes it.
-#[derive(Clone, Copy, Default)]
+/// A handle's rate limit.
+#[derive(Clone, Copy)]
 pub(crate) struct Limit {
     /// Bytes until the next reset, or bytes per second if `kept`. 0 is no limit.
     pub(crate) bytes: u64,
@@ -51,16 +52,19 @@ pub(crate) struct Limit {
 /// The limit of a handle, and what has been written under it.
 #[pin_data]
 pub(super) struct Rate {
+    /// QEMU's: the limit that was set, and the bytes written since the last reset.
+    limit: RateLimit,
     #[pin]
-    state: Mutex<State>,
-    /// Whether there is a bucket at all, so that most writes need not lock `state`.
+    bucket: Mutex<Bucket>,
+    /// Whether the kernel keeps a limit, so that most writes need not lock `bucket`.
     paced: Atomic<bool>,
-    /// Bytes written since the last reset.
-    xfer: Atomic<u64>,
 }
 
-struct State {
-    limit: Limit,
+struct Bucket {
+    /// Whether the kernel keeps the limit.
+    kept: bool,
+    /// Bytes per second, or 0 if there is no limit to keep.
+    rate: u64,
     /// Bytes that may be written now. Less than 0 after a write that could not be divided.
     tokens: i64,
     /// When `tokens` was right.
@@ -69,23 +73,23 @@ struct State {
     alarm: Option<Alarm>,
 }
 
-impl State {
+impl Bucket {
     /// What the bucket holds, in bytes.
     fn burst(&self) -> i64 {
-        let burst = (self.limit.bytes / BURSTS_PER_SECOND).max(1);
+        let burst = (self.rate / BURSTS_PER_SECOND).max(1);
         i64::try_from(burst).unwrap_or(i64::MAX)
     }
 
     /// Puts in what has come since the last time.
     fn fill(&mut self) {
         let micros = u64::try_from(self.stamp.elapsed().as_nanos() / 1000).unwrap_or(0);
-        let new = micros.saturating_mul(self.limit.bytes) / MICROS_PER_SECOND;
+        let new = micros.saturating_mul(self.rate) / MICROS_PER_SECOND;
         if new == 0 {
             // The time goes on counting: a slow rate takes many times to make a byte.
             return;
         }
         // The time that the new ones took; what is left over counts the next time.
-        let took = new.saturating_mul(MICROS_PER_SECOND) / self.limit.bytes;
+        let took = new.saturating_mul(MICROS_PER_SECOND) / self.rate;
         let took = i64::try_from(took.min(micros)).unwrap_or(0);
         let new = i64::try_from(new).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_add(new).min(self.burst());
@@ -94,7 +98,7 @@ impl State {
 
     /// How long until a write may go on: `None` if it may now.
     fn wait(&mut self) -> Option<Delta> {
-        if !self.limit.kept || self.limit.bytes == 0 {
+        if self.rate == 0 {
             return None;
         }
         self.fill();
@@ -105,7 +109,7 @@ impl State {
         }
         let micros = missing
             .saturating_mul(MICROS_PER_SECOND)
-            .div_ceil(self.limit.bytes);
+            .div_ceil(self.rate);
         Some(Delta::from_micros(
             i64::try_from(micros).unwrap_or(i64::MAX / 1000),
         ))
@@ -124,9 +128,11 @@ pub(crate) struct RateInfo {
 impl Rate {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            state <- new_mutex!(
-                State {
-                    limit: Limit::default(),
+            limit: RateLimit::new(),
+            bucket <- new_mutex!(
+                Bucket {
+                    kept: false,
+                    rate: 0,
                     tokens: 0,
                     stamp: Instant::now(),
                     alarm: None,
@@ -134,69 +140,69 @@ impl Rate {
                 "qemufile::rate"
             ),
             paced: Atomic::new(false),
-            xfer: Atomic::new(0),
         })
     }
 
     /// The twin of `qemu_file_get_rate_limit` and `qemu_file_rate_limit`.
     pub(super) fn get(&self) -> RateInfo {
-        let mut state = self.state.lock();
-        let limit = state.limit;
-        let xfer = self.xfer.load(Relaxed);
+        let mut bucket = self.bucket.lock();
         RateInfo {
-            limit,
-            xfer,
-            exceeded: if limit.kept {
-                state.wait().is_some()
+            limit: Limit {
+                bytes: self.limit.limit(),
+                kept: bucket.kept,
+            },
+            xfer: self.limit.used(),
+            exceeded: if bucket.kept {
+                bucket.wait().is_some()
             } else {
-                limit.bytes > 0 && xfer > limit.bytes
+                self.limit.is_exceeded(0)
             },
         }
     }
 
     /// The twin of `qemu_file_set_rate_limit`. A bucket is full at first.
     pub(super) fn set(&self, limit: Limit) {
-        let mut state = self.state.lock();
-        state.limit = limit;
-        state.tokens = state.burst();
-        state.stamp = Instant::now();
-        self.paced.store(limit.kept && limit.bytes > 0, Relaxed);
+        let mut bucket = self.bucket.lock();
+        self.limit.set_limit(limit.bytes);
+        bucket.kept = limit.kept;
+        bucket.rate = if limit.kept { limit.bytes } else { 0 };
+        bucket.tokens = bucket.burst();
+        bucket.stamp = Instant::now();
+        self.paced.store(bucket.rate > 0, Relaxed);
     }
 
     /// The twin of `qemu_file_reset_rate_limit`.
     pub(super) fn reset(&self) {
-        self.xfer.store(0, Relaxed);
+        self.limit.reset();
     }
 
     /// How long until something may be written: `None` if it may now.
     pub(super) fn wait(&self) -> Option<Delta> {
-        self.state.lock().wait()
+        self.bucket.lock().wait()
     }
 
     /// How many of `wanted` bytes may be written now: `None` if that is to be waited for.
-    ///
-    /// A write that is not to be divided may have all of them as soon as it may have one.
-    pub(super) fn grant(&self, wanted: usize, whole: bool) -> Option<usize> {
+    pub(super) fn grant(&self, wanted: usize) -> Option<usize> {
         if !self.paced.load(Relaxed) {
             return Some(wanted);
         }
-        let mut state = self.state.lock();
-        if state.wait().is_some() {
+        let mut bucket = self.bucket.lock();
+        if bucket.wait().is_some() {
             return None;
         }
-        if whole || !state.limit.kept || state.limit.bytes == 0 {
+        if bucket.rate == 0 {
             return Some(wanted);
         }
-        Some(usize::try_from(state.tokens).map_or(0, |tokens| tokens.min(wanted)))
+        Some(usize::try_from(bucket.tokens).map_or(0, |tokens| tokens.min(wanted)))
     }
 
     /// Counts bytes that were written.
     pub(super) fn spend(&self, bytes: usize) {
-        self.xfer.fetch_add(bytes as u64, Relaxed);
+        self.limit.account(bytes as u64);
         if self.paced.load(Relaxed) {
             let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-            let mut state = self.state.lock();
-            state.tokens = state.tokens.saturating_sub(bytes);
+            let mut bucket = self.bucket.lock();
+            bucket.tokens = bucket.tokens.saturating_sub(bytes);
         }
     }
 
@@ -206,13 +212,13 @@ impl Rate {
         if !self.paced.load(Relaxed) {
             return true;
         }
-        let mut state = self.state.lock();
-        let Some(wait) = state.wait() else {
+        let mut bucket = self.bucket.lock();
+        let Some(wait) = bucket.wait() else {
             return true;
         };
         // The old one ends first, as the two are of one timer.
-        state.alarm = None;
-        state.alarm = Some(Alarm::start(notifier, wait));
+        bucket.alarm = None;
+        bucket.alarm = Some(Alarm::start(notifier, wait));
         false
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{
     write::{
-        Amount,
+        Cut,
         Call, //
     },
     Handle, //
@@ -106,7 +106,7 @@ impl SpliceWrite<'_> {
             return false;
         }
         let rate = &self.handle.rate;
-        if rate.grant(PAGE_SIZE, false) != Some(PAGE_SIZE) {
+        if rate.grant(PAGE_SIZE) != Some(PAGE_SIZE) {
             return false;
         }
         let adopted = writer.adopt(at, page).is_ok();
@@ -116,8 +116,8 @@ impl SpliceWrite<'_> {
         adopted
     }
 
-    fn copy(&self, pos: i64, src: &mut IovIterSource<'_>) -> Result<usize> {
-        let mut call = Call::new(self.file, pos, false, Amount::Any);
+    fn copy(&mut self, pos: i64, src: &mut IovIterSource<'_>) -> Result<usize> {
+        let mut call = Call::new(self.file, pos, false, Cut::Anywhere);
         self.handle.write_call(&mut call, &mut SourceIter::new(src))
     }
 }

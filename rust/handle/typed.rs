@@ -2,39 +2,47 @@
 
 //! Typed values: a [`QemuFile`] over the handle's stream, at the handle's position.
 //!
-//! The file lives as long as one call. What outlives the call, the position, the latched error and
-//! the rate, is the handle's, and so the same for typed and plain calls.
+//! The file lives for one call. The position, the latched error and the rate outlive the call: they
+//! are the handle's, and the same for typed and plain calls.
+//!
+//! The values and buffers of a PUT are gathered, and written to the stream in one piece. So other
+//! handles see all of them or none, unless there are many, or no room, or the caller's memory has to
+//! be brought in.
 
 use super::{
     write::{
-        Amount,
-        Call, //
+        Call,
+        Cut,
+        Item, //
     },
     Handle, //
 };
 use crate::{
     qemu_file::{
+        is_latched,
+        Block,
+        Few,
         Ops,
-        QemuFile, //
+        Piece,
+        Pieces,
+        QemuFile,
+        ReadAhead, //
     },
     stream::Own,
     sys::{
         file::PositionGuard,
         iov::{
-            with_slice_source,
             with_user_dest,
-            with_user_source,
             DestIter,
-            SourceIter, //
+            Part,
+            SourceIter,
+            UserRange, //
         },
     },
 };
-use core::{
-    cell::Cell,
-    ops::{
-        Deref,
-        DerefMut, //
-    },
+use core::ops::{
+    Deref,
+    DerefMut, //
 };
 use kernel::{
     fs::{
@@ -47,14 +55,46 @@ use kernel::{
     prelude::*, //
 };
 
+/// How many bytes a GET reads ahead, for the integers of a header.
+const AHEAD: usize = 64;
+
+impl Block for UserRange {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn advance(&mut self, len: usize) {
+        self.advance(len);
+    }
+
+    fn extend(&mut self, next: &Self) -> bool {
+        self.extend(next)
+    }
+}
+
 /// The backend of typed calls: the stream.
 pub(crate) struct StreamOps<'a> {
     handle: &'a Handle,
     file: &'a File,
-    /// Where the last write has ended, which is not where it was to if it was an appending one.
-    end: &'a Cell<Option<u64>>,
+    /// End of the last write; with `O_APPEND`, not where it was to be.
+    end: Option<u64>,
     /// The handle's position, as far as the call has moved it.
-    own: &'a Cell<u64>,
+    own: u64,
+    /// What was put since the last flush, item by item.
+    items: &'a mut Few<Item, 16>,
+    put: Put,
+    ahead: &'a mut ReadAhead<AHEAD>,
+    /// Why no more can be written by this call.
+    failed: Option<Error>,
+}
+
+/// How far a PUT has come.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Put {
+    /// How many items were written completely.
+    pub(crate) done: u32,
+    /// How many bytes of the next item were written, if that is a block.
+    pub(crate) cut: Option<usize>,
 }
 
 impl StreamOps<'_> {
@@ -62,39 +102,78 @@ impl StreamOps<'_> {
         self.file.flags() & O_NONBLOCK != 0
     }
 
-    /// Writes bytes, or a value, which is `whole` or nothing as far as there is room to wait for.
-    fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, whole: bool) -> Result<usize> {
-        let pos = i64::try_from(pos).map_err(|_| EFBIG)?;
-        let append = self.file.flags() & O_APPEND != 0;
-        let amount = if whole { Amount::Whole } else { Amount::Any };
-        let mut call = Call::new(self.file, pos, append, amount);
-        let result = self.handle.write_call(&mut call, src);
-        self.end.set(u64::try_from(call.end()).ok());
-        result
+    /// Takes the items of the first `bytes` bytes for written, and returns how many of these are not
+    /// of a value that was written in part, for want of memory.
+    fn written(&mut self, bytes: usize) -> usize {
+        let mut whole = 0;
+        self.put.cut = None;
+        for item in self.items.as_slice() {
+            let left = bytes - whole;
+            match item {
+                item if item.len() <= left => {
+                    whole += item.len();
+                    self.put.done += 1;
+                }
+                Item::Value(_) => return whole,
+                Item::Block(_) => {
+                    self.put.cut = Some(left);
+                    return bytes;
+                }
+            }
+        }
+        self.items.clear();
+        whole
     }
 }
 
 impl Ops for StreamOps<'_> {
-    const STAGED: bool = false;
+    type Block = UserRange;
 
-    fn is_writable(&self) -> bool {
-        self.handle.access().write
+    fn get_error(&self) -> Result {
+        self.handle.error()
     }
 
-    fn is_readable(&self) -> bool {
-        self.handle.access().read
+    fn set_error(&mut self, error: Error) {
+        self.handle.latch(error);
     }
 
-    fn put_buffer(&mut self, buf: &[u8], pos: u64) -> Result<usize> {
-        with_slice_source(buf, |src| self.write(pos, &mut SourceIter::new(src), true))
+    fn writev_buffer(&mut self, pieces: Pieces<'_, UserRange>, pos: u64) -> (usize, Result) {
+        if let Some(err) = self.failed {
+            return (0, Err(err));
+        }
+        let Ok(start) = i64::try_from(pos) else {
+            return (0, Err(EFBIG));
+        };
+        let append = self.file.flags() & O_APPEND != 0;
+        let cut = Cut::Between(self.items.as_slice());
+        let mut call = Call::new(self.file, start, append, cut);
+        let len = pieces.bytes();
+        let mut parts = pieces.map(|piece| match piece {
+            Piece::Bytes(bytes) => Part::Bytes(bytes),
+            Piece::Block(range) => Part::User(*range),
+        });
+        let mut src = SourceIter::gather(&mut parts, len);
+        let progress = self.handle.transfer(&mut call, &mut src);
+        let end = u64::try_from(call.end()).unwrap_or(0);
+        let done = self.written(progress.bytes);
+        self.failed = progress.end.err();
+        if let Err(err) = progress.end {
+            if is_latched(err, self.put.cut.unwrap_or(0)) {
+                self.handle.latch(err);
+            }
+        }
+        self.end = Some(end.saturating_sub((progress.bytes - done) as u64));
+        (done, progress.end)
     }
 
     fn get_buffer(&mut self, buf: &mut [u8], pos: u64) -> Result<usize> {
         let (handle, nonblocking) = (self.handle, self.nonblocking());
-        let own = Own::Stays(self.own.get());
-        handle
-            .stream()
-            .peek(&handle.seat, pos, own, buf, nonblocking)
+        let own = Own::Stays(self.own);
+        self.ahead.get(buf, pos, pos, |room, pos| {
+            handle
+                .stream()
+                .peek(&handle.seat, pos, own, room, nonblocking)
+        })
     }
 
     fn skip_buffer(&mut self, size: u64, pos: u64) -> Result<u64> {
@@ -103,65 +182,53 @@ impl Ops for StreamOps<'_> {
         let there = stream.available(&handle.seat, pos, Own::Follows, nonblocking)?;
         Ok(there.min(size))
     }
+
+    fn passed(&mut self, pos: u64) {
+        self.own = pos;
+    }
 }
 
 /// A handle as a [`QemuFile`], for one call.
-pub(crate) struct Typed<'a> {
-    qemu: QemuFile<'a, StreamOps<'a>>,
-    handle: &'a Handle,
-    file: &'a File,
-    end: &'a Cell<Option<u64>>,
-    own: &'a Cell<u64>,
-}
+pub(crate) struct Typed<'a>(QemuFile<StreamOps<'a>>);
 
 impl<'a> Deref for Typed<'a> {
-    type Target = QemuFile<'a, StreamOps<'a>>;
+    type Target = QemuFile<StreamOps<'a>>;
 
     fn deref(&self) -> &Self::Target {
-        &self.qemu
+        &self.0
     }
 }
 
 impl DerefMut for Typed<'_> {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.qemu
+        &mut self.0
     }
 }
 
 impl Typed<'_> {
-    /// Puts `len` bytes of user memory, without a copy in between. Returns how many, and why no
-    /// more.
-    ///
-    /// The twin of `qemu_put_buffer`.
-    pub(crate) fn put_user(&mut self, address: u64, len: usize) -> (usize, Result) {
-        if let Err(err) = self.get_error() {
-            return (0, Err(err));
-        }
-        let ops = StreamOps {
-            handle: self.handle,
-            file: self.file,
-            end: self.end,
-            own: self.own,
-        };
-        let pos = self.position();
-        let put = with_user_source(address, len, |src| {
-            ops.write(pos, &mut SourceIter::new(src), false)
-        });
-        let done = *put.as_ref().unwrap_or(&0);
-        self.update_position(done as u64);
-        let end = match put {
-            Err(err) => Err(err),
-            Ok(done) if done == len => Ok(()),
-            // What stopped the write is latched, unless it may go on.
-            Ok(_) => self.handle.error().and(Err(EAGAIN)),
-        };
-        (done, end)
+    /// Notes that a value of `len` bytes was put.
+    pub(crate) fn note_value(&mut self, len: u32) -> Result {
+        self.note(Item::Value(len))
     }
 
-    /// Moves the position by `size` bytes, which the caller has now.
-    pub(crate) fn update_position(&mut self, size: u64) {
-        self.qemu.update_position(size);
-        self.own.set(self.position());
+    /// Notes an item that was put: it is told by [`Typed::put_so_far`], and a write is cut between
+    /// items.
+    fn note(&mut self, item: Item) -> Result {
+        let noted = self.ops_mut().items.extend(&[item]);
+        noted.inspect_err(|error| self.set_error(*error))
+    }
+
+    /// How far the call has come, after [`QemuFile::fflush`].
+    pub(crate) fn put_so_far(&self) -> Put {
+        self.ops().put
+    }
+
+    /// Puts `len` bytes of user memory. They are read when the file is flushed.
+    ///
+    /// The twin of `qemu_put_buffer`.
+    pub(crate) fn put_user(&mut self, address: u64, len: usize) -> Result {
+        self.put_buffer_async(UserRange::new(address, len)?)?;
+        self.note(Item::Block(u32::try_from(len)?))
     }
 
     /// Gets `len` bytes to user memory, and moves the position past them. Returns how many, and why
@@ -187,8 +254,8 @@ impl Typed<'_> {
         if let Err(err) = self.get_error() {
             return (0, Err(err));
         }
-        let nonblocking = self.file.flags() & O_NONBLOCK != 0;
-        let (handle, mut done) = (self.handle, 0);
+        let (handle, nonblocking) = (self.ops().handle, self.ops().nonblocking());
+        let mut done = 0;
         let end = with_user_dest(address, len, |dst| {
             let mut dst = DestIter::new(dst);
             while dst.len() > 0 {
@@ -211,40 +278,33 @@ impl Typed<'_> {
 }
 
 impl Handle {
-    /// Lets `call` use the handle as a [`QemuFile`].
+    /// Lets `call` use the handle as a [`QemuFile`]. `expected` is how many values and buffers it
+    /// puts at the most.
     pub(crate) fn typed<R>(
         &self,
         file: &File,
+        expected: usize,
         call: impl FnOnce(&mut Typed<'_>) -> R,
     ) -> Result<R> {
         let mut position = PositionGuard::lock(file)?;
         let start = u64::try_from(position.get())?;
-        let (end, own) = (Cell::new(None), Cell::new(start));
-        let mut typed = Typed {
-            qemu: QemuFile::fopen_ops(StreamOps {
-                handle: self,
-                file,
-                end: &end,
-                own: &own,
-            }),
+        let mut items = Few::new(Item::Value(0), expected);
+        let mut ahead = ReadAhead::new();
+        let ops = StreamOps {
             handle: self,
             file,
-            end: &end,
-            own: &own,
+            end: None,
+            own: start,
+            items: &mut items,
+            put: Put::default(),
+            ahead: &mut ahead,
+            failed: None,
         };
-        typed.seek(start)?;
-        if let Err(err) = self.error() {
-            typed.set_error(err);
-        }
+        let mut typed = Typed(QemuFile::fopen_ops(ops, start, expected));
         let result = call(&mut typed);
-        // Writes have latched what they lost.
-        if let Err(err) = typed.get_error() {
-            self.latch(err);
-        }
         let reached = typed.position();
-        drop(typed);
         let appends = file.flags() & O_APPEND != 0;
-        let reached = end.get().filter(|_| appends).unwrap_or(reached);
+        let reached = typed.ops().end.filter(|_| appends).unwrap_or(reached);
         position.set(i64::try_from(reached)?);
         if reached != start {
             self.stream().pass(&self.seat, reached);

@@ -36,17 +36,6 @@ pub(super) enum Wait {
     Never,
 }
 
-/// How much of its bytes a write puts into the stream.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Amount {
-    /// Those that there is room for.
-    Any,
-    /// All or nothing, as far as room is concerned. A fault in the source still leaves a part.
-    Whole,
-    /// All or nothing, on any error: `IO_UNIT`.
-    Atomic,
-}
-
 /// One write: where, and how.
 pub(super) struct Call<'a> {
     file: &'a File,
@@ -55,12 +44,12 @@ pub(super) struct Call<'a> {
     /// `IO_APPEND`: at the end of the stream at the time of the write.
     append: bool,
     wait: Wait,
-    amount: Amount,
+    cut: Cut<'a>,
 }
 
 impl<'a> Call<'a> {
     /// A write at `pos` that waits as `O_NONBLOCK` of `file` says.
-    pub(super) fn new(file: &'a File, pos: i64, append: bool, amount: Amount) -> Self {
+    pub(super) fn new(file: &'a File, pos: i64, append: bool, cut: Cut<'a>) -> Self {
         let wait = match file.flags() & O_NONBLOCK {
             0 => Wait::Room,
             _ => Wait::Locks,
@@ -70,7 +59,7 @@ impl<'a> Call<'a> {
             pos,
             append,
             wait,
-            amount,
+            cut,
         }
     }
 
@@ -78,9 +67,72 @@ impl<'a> Call<'a> {
     pub(super) fn end(&self) -> i64 {
         self.pos
     }
+}
 
-    fn is_whole(&self) -> bool {
-        self.amount != Amount::Any
+/// Where a write may be cut: what it may write while there is no room for the rest.
+pub(super) enum Cut<'a> {
+    /// After any byte.
+    Anywhere,
+    /// Nowhere. `IO_UNIT`: all or nothing, whatever happens.
+    Nowhere,
+    /// After each item, and anywhere in one that is a block.
+    Between(&'a [Item]),
+}
+
+/// A typed value, or a block of bytes, of a write.
+#[derive(Clone, Copy)]
+pub(super) enum Item {
+    /// An integer of so many bytes.
+    Value(u32),
+    /// A block of so many bytes.
+    Block(u32),
+}
+
+impl Item {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Value(len) | Self::Block(len) => len as usize,
+        }
+    }
+}
+
+impl Cut<'_> {
+    /// How many bytes may be written, up to `most`, when `done` are written and `left` remain.
+    fn most(&self, done: usize, most: usize, left: usize) -> usize {
+        match self {
+            _ if most >= left => left,
+            Self::Anywhere => most,
+            Self::Nowhere => 0,
+            Self::Between(items) => match Self::item_at(items, done.saturating_add(most)) {
+                Some((Item::Value(_), start, _)) => start.saturating_sub(done),
+                _ => most,
+            },
+        }
+    }
+
+    /// How many bytes a write of any has at the least, when `done` are written and `left` remain.
+    fn least(&self, done: usize, left: usize) -> usize {
+        match self {
+            Self::Anywhere => left.min(1),
+            Self::Nowhere => left,
+            Self::Between(items) => match Self::item_at(items, done) {
+                Some((Item::Value(_), _, end)) => end - done,
+                _ => left.min(1),
+            },
+        }
+    }
+
+    /// The item of the byte at `offset`, with its start and end.
+    fn item_at(items: &[Item], offset: usize) -> Option<(Item, usize, usize)> {
+        let mut start = 0;
+        for item in items {
+            let end = item.len().saturating_add(start);
+            if offset < end {
+                return Some((*item, start, end));
+            }
+            start = end;
+        }
+        None
     }
 }
 
@@ -107,12 +159,12 @@ impl Handle {
         mut kiocb: Kiocb<'_, T>,
         src: &mut IovIterSource<'_>,
     ) -> Result<usize> {
-        let amount = if kiocb.is_atomic() {
-            Amount::Atomic
+        let cut = if kiocb.is_atomic() {
+            Cut::Nowhere
         } else {
-            Amount::Any
+            Cut::Anywhere
         };
-        let mut call = Call::new(kiocb.open_file(), kiocb.ki_pos(), kiocb.is_append(), amount);
+        let mut call = Call::new(kiocb.open_file(), kiocb.ki_pos(), kiocb.is_append(), cut);
         if kiocb.is_nowait() {
             call.wait = Wait::Never;
         }
@@ -132,6 +184,17 @@ impl Handle {
         call: &mut Call<'_>,
         src: &mut SourceIter<'_, '_>,
     ) -> Result<usize> {
+        let progress = self.transfer(call, src);
+        if let Err(err) = progress.end {
+            if is_latched(err, progress.bytes) {
+                self.latch(err);
+            }
+        }
+        progress.into_result()
+    }
+
+    /// As [`Handle::write_call`], but latches nothing.
+    pub(super) fn transfer(&self, call: &mut Call<'_>, src: &mut SourceIter<'_, '_>) -> Progress {
         let mut done = 0;
         let end = loop {
             let wanted = src.len();
@@ -139,7 +202,7 @@ impl Handle {
                 break Ok(());
             }
             let waited = match self.write_once(call, src, wanted, &mut done) {
-                Ok(()) => break Ok(()),
+                Ok(()) => continue,
                 Err(Stop::Failed(err)) => break Err(err),
                 Err(stop) if call.wait != Wait::Room => {
                     if let Stop::Paced = stop {
@@ -148,32 +211,24 @@ impl Handle {
                     }
                     break Err(EAGAIN);
                 }
-                Err(Stop::Full) => {
-                    let needed = if call.is_whole() { wanted as u64 } else { 1 };
-                    self.wait_for_room(call, needed)
-                }
+                Err(Stop::Full) => self.wait_for_room(call, call.cut.least(done, src.len())),
                 Err(Stop::Paced) => self.stream().wait_for_time(|| self.rate.wait()),
             };
             if let Err(err) = waited {
                 break Err(err);
             }
         };
-        if let Err(err) = end {
-            if is_latched(err, done) {
-                self.latch(err);
-            }
-        }
-        Progress { bytes: done, end }.into_result()
+        Progress { bytes: done, end }
     }
 
     /// Waits until readers have made room for `needed` bytes.
-    fn wait_for_room(&self, call: &Call<'_>, needed: u64) -> Result {
+    fn wait_for_room(&self, call: &Call<'_>, needed: usize) -> Result {
         let pos = if call.append {
             self.stream().len()
         } else {
             u64::try_from(call.pos)?
         };
-        self.stream().wait_for_room(pos, needed)
+        self.stream().wait_for_room(pos, needed as u64)
     }
 
     /// Writes what there is room for just now.
@@ -193,7 +248,13 @@ impl Handle {
             call.pos = i64::try_from(writer.len()).map_err(Error::from)?;
         }
         let pos = u64::try_from(call.pos).map_err(Error::from)?;
-        let room = writer.allowance(pos, wanted, call.is_whole())?;
+        let cut = &call.cut;
+        let least = cut.least(*done, wanted);
+        let mut room = writer.allowance(pos, wanted, matches!(cut, Cut::Nowhere))?;
+        if matches!(cut, Cut::Between(_)) && cut.most(*done, room.bytes, wanted) == 0 {
+            // Whether to wait depends on the value that comes next.
+            room = writer.allowance(pos, least, true)?;
+        }
         let full = if room.wait { Stop::Full } else { ENOSPC.into() };
         if room.bytes == 0 {
             return Err(full);
@@ -204,15 +265,15 @@ impl Handle {
         } else {
             full
         };
-        let granted = self
-            .rate
-            .grant(allowed, call.is_whole())
-            .ok_or(Stop::Paced)?;
-
-        if call.is_whole() && allowed < wanted {
+        let fits = cut.most(*done, allowed, wanted);
+        if fits == 0 {
             return Err(beyond);
         }
-        let progress = if call.amount == Amount::Atomic {
+        // What cannot be cut may go as soon as a byte of it may.
+        let granted = self.rate.grant(fits).ok_or(Stop::Paced)?;
+        let granted = cut.most(*done, granted, wanted).max(least);
+
+        let progress = if let Cut::Nowhere = cut {
             writer.write_atomic(pos, src, wanted)?;
             Progress {
                 bytes: wanted,
@@ -228,10 +289,11 @@ impl Handle {
             .pos
             .saturating_add(i64::try_from(progress.bytes).map_err(Error::from)?);
         progress.end?;
-        if granted < allowed {
+        if granted < fits {
             return Err(Stop::Paced);
         }
-        if allowed < wanted {
+        // The next item may have another reason.
+        if fits < wanted && !matches!(call.cut, Cut::Between(_)) {
             return Err(beyond);
         }
         Ok(())

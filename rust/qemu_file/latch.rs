@@ -1,21 +1,81 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which errors stay: the one list, for typed calls and for plain ones.
+//! The error of a file, and the one list of those that it keeps.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+};
 
-/// The call can be made again as it is.
+/// The call can be repeated as it is.
 const AGAIN: [Error; 3] = [EAGAIN, EINTR, ERESTARTSYS];
 
-/// The call was wrong from the start, so no bytes are missing that were to be there.
+/// The call was wrong from the start. No bytes are missing.
 const WRONG: [Error; 4] = [EPERM, EINVAL, ENXIO, ENOBUFS];
 
-/// Whether `error`, which has ended a call after it moved `done` bytes, is latched: it has cost bytes
-/// that the caller meant to be there.
+/// Whether `error`, which has ended a call after it moved `done` bytes, is latched: it loses bytes
+/// of the stream.
 ///
-/// A fault at the first byte is a wrong address, and costs nothing.
+/// A fault at the first byte is a wrong address, and loses nothing.
 pub fn is_latched(error: Error, done: usize) -> bool {
     !AGAIN.contains(&error) && !WRONG.contains(&error) && (error != EFAULT || done > 0)
+}
+
+/// The first error of a file: `last_error` of a `QEMUFile`.
+///
+/// One word, so that an error that is cleared just when it is latched is not reported all the same.
+pub struct LastError {
+    /// A negative error number, a positive one once it was reported by [`Self::tell`], or 0.
+    errno: Atomic<i32>,
+}
+
+impl LastError {
+    /// Makes one without an error.
+    pub fn new() -> Self {
+        Self {
+            errno: Atomic::new(0),
+        }
+    }
+
+    /// Latches `error` if none is latched. Returns whether it was the first.
+    ///
+    /// The twin of `qemu_file_set_error`.
+    pub fn set(&self, error: Error) -> bool {
+        self.errno.cmpxchg(0, error.to_errno(), Full).is_ok()
+    }
+
+    /// Forgets the latched error.
+    pub fn clear(&self) {
+        self.errno.store(0, Relaxed);
+    }
+
+    /// The latched error, or [`Ok`].
+    ///
+    /// The twin of `qemu_file_get_error`.
+    pub fn get(&self) -> Result {
+        to_result(self.errno.load(Relaxed))
+    }
+
+    /// The latched error, the first time; after that [`Ok`].
+    pub fn tell(&self) -> Result {
+        let errno = self.errno.load(Relaxed);
+        // Whoever changes it first has reported it, or has cleared it.
+        if errno < 0 && self.errno.cmpxchg(errno, -errno, Full).is_ok() {
+            return to_result(errno);
+        }
+        Ok(())
+    }
+}
+
+fn to_result(errno: i32) -> Result {
+    match errno {
+        0 => Ok(()),
+        errno => Err(Error::from_errno(-errno.abs())),
+    }
 }
 
 #[kunit_tests(qemufile_qemu_file_latch)]
@@ -31,5 +91,28 @@ mod tests {
         assert!(!is_latched(EFAULT, 0));
         assert!(!AGAIN.iter().any(|error| is_latched(*error, 1)));
         assert!(!WRONG.iter().any(|error| is_latched(*error, 1)));
+    }
+
+    #[test]
+    fn the_first_error_stays_until_it_is_cleared() {
+        let last_error = LastError::new();
+        assert_eq!(last_error.get(), Ok(()));
+        assert!(last_error.set(EIO));
+        assert!(!last_error.set(ENOMEM));
+        assert_eq!(last_error.get(), Err(EIO));
+        last_error.clear();
+        assert_eq!(last_error.get(), Ok(()));
+        assert!(last_error.set(ENOMEM));
+    }
+
+    #[test]
+    fn an_error_is_told_once() {
+        let last_error = LastError::new();
+        assert_eq!(last_error.tell(), Ok(()));
+        last_error.set(EIO);
+        assert_eq!(last_error.tell(), Err(EIO));
+        assert_eq!(last_error.tell(), Ok(()));
+        assert_eq!(last_error.get(), Err(EIO));
+        assert!(!last_error.set(ENOMEM));
     }
 }

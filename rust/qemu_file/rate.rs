@@ -1,112 +1,108 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much may be put in one go.
+//! The rate limit of a file: bytes until the next reset.
 //!
-//! The limit stops nobody: whoever puts asks, and waits with more until the next reset. QEMU resets
-//! ten times a second, with a tenth of the bandwidth as limit.
+//! It stops nobody: a writer asks, and waits with more until the next reset. QEMU resets ten times a
+//! second, with a tenth of the bandwidth as limit.
 
-use super::{
-    Ops,
-    QemuFile, //
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
 };
-use kernel::prelude::*;
 
-/// Bytes put since the last reset, and how many there should be at the most.
-#[derive(Clone, Copy)]
-pub(super) struct RateLimit {
+/// Bytes written since the last reset, and their limit.
+pub struct RateLimit {
     /// `bytes_xfer`
-    used: u64,
+    used: Atomic<u64>,
     /// `xfer_limit`; 0 for none.
-    limit: u64,
+    limit: Atomic<u64>,
 }
 
 impl RateLimit {
-    pub(super) const fn new() -> Self {
-        Self { used: 0, limit: 0 }
+    /// Makes one without a limit.
+    pub fn new() -> Self {
+        Self {
+            used: Atomic::new(0),
+            limit: Atomic::new(0),
+        }
     }
 
-    pub(super) fn count(&mut self, bytes: u64) {
-        self.used = self.used.saturating_add(bytes);
-    }
-}
-
-impl<O: Ops> QemuFile<'_, O> {
-    /// Whether nothing more should be put before the next reset: the limit is passed, or an error
-    /// is latched.
+    /// Counts bytes.
     ///
-    /// The twin of `qemu_file_rate_limit`.
-    pub fn rate_limit(&self) -> bool {
-        let RateLimit { used, limit } = self.rate;
-        self.get_error().is_err() || (limit > 0 && used > limit)
+    /// The twin of `qemu_file_acct_rate_limit`. Stops at the largest number.
+    pub fn account(&self, bytes: u64) {
+        let used = self.used.fetch_add(bytes, Relaxed);
+        if used.checked_add(bytes).is_none() {
+            self.used.store(u64::MAX, Relaxed);
+        }
+    }
+
+    /// Bytes counted since the last reset: `bytes_xfer`, which QEMU has no function for.
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// Whether more than the limit has been counted, `more` bytes included.
+    ///
+    /// The twin of `qemu_file_rate_limit`, which also looks at the latched error.
+    pub fn is_exceeded(&self, more: u64) -> bool {
+        let limit = self.limit();
+        limit > 0 && self.used().saturating_add(more) > limit
     }
 
     /// The limit in bytes; 0 is none.
     ///
     /// The twin of `qemu_file_get_rate_limit`.
-    pub fn get_rate_limit(&self) -> u64 {
-        self.rate.limit
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
     }
 
-    /// Sets the limit, in bytes until the next reset; 0 is none.
+    /// Sets the limit in bytes; 0 is none.
     ///
     /// The twin of `qemu_file_set_rate_limit`.
-    pub fn set_rate_limit(&mut self, limit: u64) {
-        self.rate.limit = limit;
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Relaxed);
     }
 
     /// Begins to count anew.
     ///
     /// The twin of `qemu_file_reset_rate_limit`.
-    pub fn reset_rate_limit(&mut self) {
-        self.rate.used = 0;
-    }
-
-    /// The bytes put since the last reset: `bytes_xfer`, which QEMU has no function for.
-    pub fn bytes_xfer(&self) -> u64 {
-        self.rate.used
-    }
-
-    /// Counts bytes that were put by other ways.
-    ///
-    /// The twin of `qemu_file_acct_rate_limit`, which came after `bytes_xfer` had got a new name.
-    pub fn acct_rate_limit(&mut self, bytes: u64) {
-        self.rate.count(bytes);
+    pub fn reset(&self) {
+        self.used.store(0, Relaxed);
     }
 }
 
 #[kunit_tests(qemufile_qemu_file_rate)]
 mod tests {
-    use super::{
-        super::buf::bufopen,
-        *, //
-    };
-    use crate::sized_buffer::SizedBuffer;
+    use super::*;
 
     #[test]
-    fn the_limit_is_passed_by_more_bytes_only() -> Result {
-        let mut file = bufopen(b"w", SizedBuffer::new())?;
-        file.put_be64(1)?;
-        assert!(!file.rate_limit());
-        file.set_rate_limit(10);
-        assert_eq!((file.get_rate_limit(), file.bytes_xfer()), (10, 8));
-        file.put_be16(2)?;
-        assert!(!file.rate_limit());
-        file.put_byte(3)?;
-        assert!(file.rate_limit());
-        file.reset_rate_limit();
-        assert!(!file.rate_limit());
-        file.acct_rate_limit(u64::MAX);
-        file.acct_rate_limit(1);
-        assert_eq!(file.bytes_xfer(), u64::MAX);
-        assert!(file.rate_limit());
-        Ok(())
+    fn the_limit_is_passed_by_more_bytes_only() {
+        let rate = RateLimit::new();
+        rate.account(8);
+        assert!(!rate.is_exceeded(0));
+        rate.set_limit(10);
+        assert_eq!((rate.limit(), rate.used()), (10, 8));
+        assert!(!rate.is_exceeded(2));
+        assert!(rate.is_exceeded(3));
+        rate.account(2);
+        assert!(!rate.is_exceeded(0));
+        rate.account(1);
+        assert!(rate.is_exceeded(0));
+        rate.reset();
+        assert!(!rate.is_exceeded(0));
     }
 
     #[test]
-    fn an_error_is_as_good_as_the_limit() -> Result {
-        let mut file = bufopen(b"w", SizedBuffer::new())?;
-        file.set_error(EIO);
-        assert!(file.rate_limit());
-        Ok(())
+    fn the_count_stops_at_the_largest_number() {
+        let rate = RateLimit::new();
+        rate.set_limit(1);
+        rate.account(u64::MAX);
+        rate.account(2);
+        assert_eq!(rate.used(), u64::MAX);
+        assert!(rate.is_exceeded(1));
     }
 }

@@ -4,15 +4,18 @@
 //! told to.
 
 use super::{
+    Block,
+    LastError,
     Ops,
-    QemuFile,
-    SavePage, //
+    Piece,
+    Pieces,
+    QemuFile, //
 };
 use crate::sized_buffer::SizedBuffer;
 use kernel::prelude::*;
 
-/// A backend over a buffer, to be read and written. The parameters are the constants of [`Ops`].
-pub struct Backend<const STAGED: bool, const WRITEV: bool, const HOOKS: bool> {
+/// A backend over a buffer, to be read and written.
+pub struct Backend {
     /// The bytes.
     pub buffer: SizedBuffer,
     /// The most bytes that a call moves.
@@ -21,43 +24,75 @@ pub struct Backend<const STAGED: bool, const WRITEV: bool, const HOOKS: bool> {
     pub fail: Option<(usize, Error)>,
     /// The calls that moved bytes.
     pub calls: usize,
-    /// The slices of the last call of [`Ops::writev_buffer`].
-    pub slices: usize,
-    /// What [`Ops::save_page`] says.
-    pub saved: Result<SavePage>,
-    /// The flags of the last hook.
-    pub flags: u64,
-    /// What [`Ops::close`] says.
-    pub closed: Result<u32>,
+    /// The pieces of the last write.
+    pub pieces: usize,
+    /// How far the file has been read.
+    pub passed: u64,
+    last_error: LastError,
 }
 
-/// A backend that is called seldom.
-pub type Staged = Backend<true, false, false>;
+/// A range of a block.
+#[derive(Clone, Copy)]
+pub struct Slice<'a> {
+    /// The block.
+    pub block: &'a [u8],
+    /// Where the range begins.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+}
 
-/// A backend that is called seldom and takes several slices.
-pub type Gathering = Backend<true, true, false>;
-
-/// A backend that is called for each value.
-pub type Straight = Backend<false, false, false>;
-
-/// A backend with hooks.
-pub type Hooked = Backend<true, true, true>;
-
-impl<const STAGED: bool, const WRITEV: bool, const HOOKS: bool> Backend<STAGED, WRITEV, HOOKS> {
-    /// Makes a file over a backend that holds `bytes`.
-    pub fn file<'a>(bytes: &[u8]) -> Result<QemuFile<'a, Self>> {
-        Ok(QemuFile::fopen_ops(Self {
-            buffer: SizedBuffer::from_slice(bytes)?,
-            most: usize::MAX,
-            fail: None,
-            calls: 0,
-            slices: 0,
-            saved: Ok(SavePage::NotSupported),
-            flags: 0,
-            closed: Ok(0),
-        }))
+impl Block for Slice<'_> {
+    fn len(&self) -> usize {
+        self.end - self.start
     }
 
+    fn advance(&mut self, len: usize) {
+        self.start += len;
+    }
+
+    fn extend(&mut self, next: &Self) -> bool {
+        let adjacent = core::ptr::eq(self.block, next.block) && self.end == next.start;
+        if adjacent {
+            self.end = next.end;
+        }
+        adjacent
+    }
+}
+
+/// A file over a backend, and over blocks of one lifetime.
+pub struct Testing<'a>(Backend, core::marker::PhantomData<&'a ()>);
+
+impl core::ops::Deref for Testing<'_> {
+    type Target = Backend;
+
+    fn deref(&self) -> &Backend {
+        &self.0
+    }
+}
+
+impl core::ops::DerefMut for Testing<'_> {
+    fn deref_mut(&mut self) -> &mut Backend {
+        &mut self.0
+    }
+}
+
+/// Makes a file over a backend that holds `bytes`.
+pub fn file<'a>(bytes: &[u8]) -> Result<QemuFile<Testing<'a>>> {
+    let backend = Backend {
+        buffer: SizedBuffer::from_slice(bytes)?,
+        most: usize::MAX,
+        fail: None,
+        calls: 0,
+        pieces: 0,
+        passed: 0,
+        last_error: LastError::new(),
+    };
+    let ops = Testing(backend, core::marker::PhantomData);
+    Ok(QemuFile::fopen_ops(ops, 0, 10))
+}
+
+impl Backend {
     /// Counts a call, and has it fail if it is to.
     fn call(&mut self) -> Result {
         match &mut self.fail {
@@ -84,42 +119,42 @@ impl<const STAGED: bool, const WRITEV: bool, const HOOKS: bool> Backend<STAGED, 
                 let mut there = [0; 64];
                 let len = self.buffer.read_at(pos, &mut there);
                 pos += len as u64;
-                there.get(..len) == Some(expected)
+                there.get(..len.min(expected.len())) == Some(expected)
             })
     }
 }
 
-impl<const STAGED: bool, const WRITEV: bool, const HOOKS: bool> Ops
-    for Backend<STAGED, WRITEV, HOOKS>
-{
-    const STAGED: bool = STAGED;
-    const HAS_WRITEV_BUFFER: bool = WRITEV;
-    const HAS_RAM_HOOKS: bool = HOOKS;
+impl<'a> Ops for Testing<'a> {
+    type Block = Slice<'a>;
 
-    fn is_writable(&self) -> bool {
-        true
+    fn get_error(&self) -> Result {
+        self.last_error.get()
     }
 
-    fn is_readable(&self) -> bool {
-        true
+    fn set_error(&mut self, error: Error) {
+        self.last_error.set(error);
     }
 
-    fn put_buffer(&mut self, buf: &[u8], pos: u64) -> Result<usize> {
-        self.call()?;
-        let most = self.most.min(buf.len());
-        self.buffer.write_at(pos, buf.get(..most).unwrap_or(buf))
-    }
-
-    fn writev_buffer(&mut self, iov: &[&[u8]], pos: u64) -> Result<usize> {
-        self.call()?;
-        self.slices = iov.len();
-        let mut done = 0;
-        for slice in iov {
-            let most = (self.most - done).min(slice.len());
-            let slice = slice.get(..most).unwrap_or(slice);
-            done += self.buffer.write_at(pos + done as u64, slice)?;
+    fn writev_buffer(&mut self, pieces: Pieces<'_, Slice<'a>>, pos: u64) -> (usize, Result) {
+        if let Err(error) = self.call() {
+            return (0, Err(error));
         }
-        Ok(done)
+        self.pieces = 0;
+        let mut done = 0;
+        for piece in pieces {
+            let bytes = match piece {
+                Piece::Bytes(bytes) => bytes,
+                Piece::Block(slice) => slice.block.get(slice.start..slice.end).unwrap_or_default(),
+            };
+            self.pieces += 1;
+            let most = (self.most - done).min(bytes.len());
+            let bytes = bytes.get(..most).unwrap_or(bytes);
+            match self.buffer.write_at(pos + done as u64, bytes) {
+                Ok(len) => done += len,
+                Err(error) => return (done, Err(error)),
+            }
+        }
+        (done, Ok(()))
     }
 
     fn get_buffer(&mut self, buf: &mut [u8], pos: u64) -> Result<usize> {
@@ -135,31 +170,7 @@ impl<const STAGED: bool, const WRITEV: bool, const HOOKS: bool> Ops
         Ok(left.min(size).min(self.most as u64))
     }
 
-    fn close(&mut self) -> Result<u32> {
-        self.closed
-    }
-
-    fn get_fd(&self) -> Option<i32> {
-        Some(3)
-    }
-
-    fn before_ram_iterate(&mut self, flags: u64) -> Result {
-        self.flags = flags;
-        self.call()
-    }
-
-    fn after_ram_iterate(&mut self, flags: u64) -> Result {
-        self.flags = flags;
-        self.call()
-    }
-
-    fn hook_ram_load(&mut self, flags: u64) -> Result {
-        self.flags = flags;
-        self.call()
-    }
-
-    fn save_page(&mut self, block_offset: u64, offset: u64, size: u64) -> Result<SavePage> {
-        self.flags = block_offset + offset + size;
-        self.saved
+    fn passed(&mut self, pos: u64) {
+        self.passed = pos;
     }
 }

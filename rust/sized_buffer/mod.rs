@@ -34,15 +34,9 @@ mod stale;
 mod tree;
 mod write;
 
-pub use self::{
-    io::{
-        Sink,
-        Source, //
-    },
-    read::{
-        Chunk,
-        Chunks, //
-    }, //
+pub use self::io::{
+    Sink,
+    Source, //
 };
 
 use self::tree::Tree;
@@ -79,6 +73,7 @@ impl SizedBuffer {
     /// Makes an empty buffer with memory for its first `capacity` bytes.
     ///
     /// The twin of `qsb_create(NULL, len)`. Errors are those of [`Self::reserve`].
+    #[cfg(CONFIG_KUNIT = "y")]
     pub fn with_capacity(capacity: u64) -> Result<Self> {
         let mut buffer = Self::new();
         buffer.reserve(0, capacity)?;
@@ -88,6 +83,7 @@ impl SizedBuffer {
     /// Makes a buffer that holds a copy of `bytes`.
     ///
     /// The twin of `qsb_create(buffer, len)`. Fails with [`ENOMEM`] without memory for them all.
+    #[cfg(CONFIG_KUNIT = "y")]
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
         let mut buffer = Self::new();
         let (_, outcome) = buffer.write_from(0, &mut &*bytes);
@@ -114,6 +110,7 @@ impl SizedBuffer {
     }
 
     /// Whether the length is 0. There may be reserved memory all the same.
+    #[cfg(CONFIG_KUNIT = "y")]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }

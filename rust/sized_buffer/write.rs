@@ -57,6 +57,7 @@ impl SizedBuffer {
     /// Writes `bytes` to `pos` and after, as [`Self::write_from`] does.
     ///
     /// Returns how many bytes were written, or the error if there were none.
+    #[cfg(CONFIG_KUNIT = "y")]
     pub fn write_at(&mut self, pos: u64, mut bytes: &[u8]) -> Result<usize> {
         match self.write_from(pos, &mut bytes) {
             (0, Err(error)) => Err(error),

@@ -32,20 +32,182 @@ use kernel::{
     prelude::*, //
 };
 
+/// A range of user memory, inside the user's part of the address space.
+#[derive(Clone, Copy)]
+pub(crate) struct UserRange {
+    address: u64,
+    len: usize,
+}
+
+impl UserRange {
+    /// `EFAULT` if the range is not in the user's part of the address space.
+    pub(crate) fn new(address: u64, len: usize) -> Result<Self> {
+        with_user_source(address, len, |src| {
+            Ok(Self {
+                address,
+                len: src.len(),
+            })
+        })
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds `next` if that begins where this range ends. Returns whether it does.
+    pub(crate) fn extend(&mut self, next: &Self) -> bool {
+        let adjacent = self.address.checked_add(self.len as u64) == Some(next.address);
+        match self.len.checked_add(next.len) {
+            Some(len) if adjacent => {
+                self.len = len;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes away its first `len` bytes.
+    pub(crate) fn advance(&mut self, len: usize) {
+        let len = len.min(self.len);
+        self.address += len as u64;
+        self.len -= len;
+    }
+}
+
+/// A part of a gathered write.
+pub(crate) enum Part<'data> {
+    Bytes(&'data [u8]),
+    User(UserRange),
+}
+
+impl Part<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::User(range) => range.len(),
+        }
+    }
+}
+
+/// The parts of a gathered write, in order.
+struct Parts<'a, 'data> {
+    current: Part<'data>,
+    rest: &'a mut dyn Iterator<Item = Part<'data>>,
+    /// Bytes of all of them.
+    len: usize,
+}
+
+impl<'data> Parts<'_, 'data> {
+    /// The part of the next byte.
+    fn current(&mut self) -> Option<&mut Part<'data>> {
+        while self.current.len() == 0 {
+            self.current = self.rest.next()?;
+        }
+        Some(&mut self.current)
+    }
+
+    /// As [`SourceIter::fault_in`], but within one part.
+    fn fault_in(&mut self, len: usize) -> usize {
+        match self.current() {
+            Some(Part::Bytes(bytes)) => len.min(bytes.len()),
+            Some(Part::User(range)) => {
+                let len = len.min(range.len);
+                with_user_source(range.address, len, |src| Ok(fault_in_readable(src, len)))
+                    .unwrap_or(0)
+            }
+            None => 0,
+        }
+    }
+
+    fn copy_to_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
+        let mut done = 0;
+        while done < len {
+            let at = offset + done;
+            let (copied, asked) = match self.current() {
+                Some(Part::Bytes(bytes)) => {
+                    let head = bytes.get(..len - done).unwrap_or(bytes);
+                    let copied = page.write(at, head);
+                    let asked = head.len();
+                    *bytes = bytes.get(copied..).unwrap_or_default();
+                    (copied, asked)
+                }
+                Some(Part::User(range)) => {
+                    let asked = range.len.min(len - done);
+                    let copied = with_user_source(range.address, asked, |src| {
+                        Ok(copy_to_page(src, page, at, asked))
+                    });
+                    let copied = copied.unwrap_or(0);
+                    range.advance(copied);
+                    (copied, asked)
+                }
+                None => break,
+            };
+            done += copied;
+            if copied < asked {
+                break;
+            }
+        }
+        self.len -= done.min(self.len);
+        done
+    }
+}
+
+/// Brings in the pages of the next `len` bytes, and returns how many of them can be copied now.
+fn fault_in_readable(src: &mut IovIterSource<'_>, len: usize) -> usize {
+    // SAFETY: The iterator is valid by the invariant of `IovIterSource`.
+    let missing = unsafe { bindings::fault_in_iov_iter_readable(src.as_raw(), len) };
+    len.saturating_sub(missing)
+}
+
+/// Copies up to `len` bytes to what is `offset` bytes after the start of `page`, without faults.
+fn copy_to_page(src: &mut IovIterSource<'_>, page: &PageRef, offset: usize, len: usize) -> usize {
+    let (folio, start, len) = page.span(offset, len);
+    // SAFETY: The range lies inside the folio by the guarantee of `span`, and the iterator is valid
+    // by the invariant of `IovIterSource`.
+    unsafe { bindings::copy_folio_from_iter_atomic(folio, start, len, src.as_raw()) }
+}
+
+enum From<'a, 'data> {
+    Iov(&'a mut IovIterSource<'data>),
+    Parts(Parts<'a, 'data>),
+}
+
 /// Where a write's bytes come from, at most `limit` of them at a time.
 pub(crate) struct SourceIter<'a, 'data> {
-    iov: &'a mut IovIterSource<'data>,
+    from: From<'a, 'data>,
     limit: usize,
 }
 
 impl<'a, 'data> SourceIter<'a, 'data> {
     pub(crate) fn new(iov: &'a mut IovIterSource<'data>) -> Self {
-        Self { iov, limit: 0 }
+        Self {
+            from: From::Iov(iov),
+            limit: 0,
+        }
+    }
+
+    /// The bytes of all `parts`, `len` in all, one after the other.
+    ///
+    /// A `struct iov_iter` is of user memory or of the kernel's; this may be of both.
+    pub(crate) fn gather(parts: &'a mut dyn Iterator<Item = Part<'data>>, len: usize) -> Self {
+        let parts = Parts {
+            current: Part::Bytes(&[]),
+            rest: parts,
+            len,
+        };
+        Self {
+            from: From::Parts(parts),
+            limit: 0,
+        }
     }
 
     /// How many bytes there are in all.
     pub(crate) fn len(&self) -> usize {
-        self.iov.len()
+        match &self.from {
+            From::Iov(iov) => iov.len(),
+            From::Parts(parts) => parts.len,
+        }
     }
 
     /// Lets the next copies take up to `limit` bytes.
@@ -54,14 +216,15 @@ impl<'a, 'data> SourceIter<'a, 'data> {
         self
     }
 
-    /// Brings in the pages of the next `len` bytes. Sleeps.
+    /// Brings in the pages of the next bytes, `len` at the most. Sleeps.
     ///
     /// Returns how many of them can be copied now. None is the caller's `EFAULT`.
     pub(crate) fn fault_in(&mut self, len: usize) -> usize {
         let len = len.min(self.len());
-        // SAFETY: The iterator is valid by the invariant of `IovIterSource`.
-        let missing = unsafe { bindings::fault_in_iov_iter_readable(self.iov.as_raw(), len) };
-        len.saturating_sub(missing)
+        match &mut self.from {
+            From::Iov(iov) => fault_in_readable(iov, len),
+            From::Parts(parts) => parts.fault_in(len),
+        }
     }
 }
 
@@ -71,11 +234,11 @@ impl Source for SourceIter<'_, '_> {
     }
 
     fn copy_to_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
-        let (folio, start, len) = page.span(offset, len.min(self.remaining()));
-        // SAFETY: The range lies inside the folio by the guarantee of `span`, and the iterator is
-        // valid by the invariant of `IovIterSource`.
-        let done =
-            unsafe { bindings::copy_folio_from_iter_atomic(folio, start, len, self.iov.as_raw()) };
+        let len = len.min(self.remaining());
+        let done = match &mut self.from {
+            From::Iov(iov) => copy_to_page(iov, page, offset, len),
+            From::Parts(parts) => parts.copy_to_page(page, offset, len),
+        };
         self.limit -= done.min(self.limit);
         done
     }
@@ -181,25 +344,4 @@ pub(crate) fn with_user_dest<R>(
     user_iter(bindings::ITER_DEST, address, len, &mut iter)?;
     // SAFETY: The iterator is initialised, and ours until `f` returns.
     f(unsafe { IovIterDest::from_raw(iter.as_mut_ptr()) })
-}
-
-/// Calls `f` with bytes of the kernel's as a source.
-pub(crate) fn with_slice_source<R>(bytes: &[u8], f: impl FnOnce(&mut IovIterSource<'_>) -> R) -> R {
-    let vec = bindings::kvec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    };
-    let mut iter = MaybeUninit::uninit();
-    // SAFETY: The vector and the bytes outlive the iterator, and a source is not written to.
-    let src = unsafe {
-        bindings::iov_iter_kvec(
-            iter.as_mut_ptr(),
-            bindings::ITER_SOURCE,
-            &vec,
-            1,
-            bytes.len(),
-        );
-        IovIterSource::from_raw(iter.as_mut_ptr())
-    };
-    f(src)
 }

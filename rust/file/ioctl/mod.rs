@@ -97,8 +97,8 @@ pub(crate) fn dispatch(this: &Handle, file: &File, cmd: u32, arg: usize) -> Resu
         abi::QEMUFILE_IOC_GET => typed::get(this, file, &arg),
         abi::QEMUFILE_IOC_PEEK => typed::peek(this, file, &arg),
         abi::QEMUFILE_IOC_SKIP => typed::skip(this, file, &arg),
-        abi::QEMUFILE_IOC_RAM_CONTROL => typed::ram_control(this, file, &arg),
-        abi::QEMUFILE_IOC_SAVE_PAGE => typed::save_page(this, file, &arg),
+        abi::QEMUFILE_IOC_RAM_CONTROL => typed::ram_control(this, &arg),
+        abi::QEMUFILE_IOC_SAVE_PAGE => typed::save_page(this, &arg),
         _ => Err(ENOTTY),
     }?;
     Ok(Reply::Done)

@@ -13,12 +13,12 @@ use crate::{
         Handle,
         Typed, //
     },
-    qemu_file::SavePage,
     sys::{
         abi::*,
         file::MAX_RW_COUNT, //
     },
 };
+use core::mem::offset_of;
 use kernel::{
     fs::File,
     prelude::*,
@@ -31,16 +31,50 @@ struct Records {
 }
 
 impl Records {
+    fn of(vector: &qemufile_vector) -> Result<Self> {
+        let start = usize::try_from(vector.records).map_err(|_| EFAULT)?;
+        Ok(Self {
+            start: UserPtr::from_addr(start),
+        })
+    }
+
     fn at(&self, index: u32) -> Argument {
         let offset = (index as usize).wrapping_mul(size_of::<qemufile_record>());
         Argument(self.start.wrapping_byte_add(offset))
     }
+
+    /// Reports how many bytes of a record's buffer were moved.
+    fn set_length(&self, index: u32, done: usize) {
+        let Argument(record) = self.at(index);
+        let length = record.wrapping_byte_add(offset_of!(qemufile_record, length));
+        // The call fails in any case.
+        let _ = Argument(length).put(&(done as u64));
+    }
+}
+
+/// The vector of a call. `EINVAL` or `E2BIG` if it is wrong.
+fn vector(arg: &Argument) -> Result<qemufile_vector> {
+    let mut vector: qemufile_vector = arg.get()?;
+    must_be_zero(&[vector.flags, vector.reserved])?;
+    if vector.count > QEMUFILE_MAX_RECORDS {
+        return Err(E2BIG);
+    }
+    vector.done = 0;
+    Ok(vector)
+}
+
+/// The result of a call on a vector. A signal restarts it only if it has done nothing.
+fn restart_if(nothing_done: bool, end: Result) -> Result {
+    end.map_err(|err| match err {
+        err if err == ERESTARTSYS && !nothing_done => EINTR,
+        err => err,
+    })
 }
 
 /// How many bytes an integer of this type has in the stream.
 ///
 /// `EINVAL` for a type that is none of the header's, and for a length with an integer.
-fn width(record: &qemufile_record) -> Result<usize> {
+fn width(record: &qemufile_record) -> Result<u32> {
     must_be_zero(&[record.flags])?;
     if record.length != 0 {
         return Err(EINVAL);
@@ -54,27 +88,17 @@ fn width(record: &qemufile_record) -> Result<usize> {
     }
 }
 
-/// Goes through the records of a vector and has `each` do them, until one cannot be done.
-///
-/// The number of those that were done is told in any case. A signal restarts the call only if
-/// nothing was done.
+/// Calls `each` for the records of a vector, until one fails. `done` is reported in any case.
 fn for_each_record(
     handle: &Handle,
     file: &File,
     arg: &Argument,
     each: impl Fn(&mut Typed<'_>, &Argument, qemufile_record, &mut u64) -> Result,
 ) -> Result {
-    let mut vector: qemufile_vector = arg.get()?;
-    must_be_zero(&[vector.flags, vector.reserved])?;
-    if vector.count > QEMUFILE_MAX_RECORDS {
-        return Err(E2BIG);
-    }
-    let records = Records {
-        start: UserPtr::from_addr(usize::try_from(vector.records).map_err(|_| EFAULT)?),
-    };
+    let mut vector = vector(arg)?;
+    let records = Records::of(&vector)?;
     let mut offset = vector.offset;
-    vector.done = 0;
-    let (moved, end) = handle.typed(file, |typed| {
+    let (moved, end) = handle.typed(file, 0, |typed| {
         let start = typed.position();
         let end = loop {
             if vector.done == vector.count {
@@ -92,10 +116,7 @@ fn for_each_record(
         (typed.position() != start, end)
     })?;
     arg.put(&vector)?;
-    match end {
-        Err(err) if err == ERESTARTSYS && (moved || vector.done > 0) => Err(EINTR),
-        end => end,
-    }
+    restart_if(!moved && vector.done == 0, end)
 }
 
 /// `EINVAL` unless the vector's offset is 0.
@@ -133,25 +154,68 @@ fn length(record: &qemufile_record) -> Result<usize> {
 }
 
 /// `QEMUFILE_IOC_PUT`: `qemu_put_byte` to `qemu_put_be64`, and `qemu_put_buffer`.
+///
+/// The records are gathered, and written together.
 pub(super) fn put(handle: &Handle, file: &File, arg: &Argument) -> Result {
     must_write(handle)?;
-    for_each_record(handle, file, arg, |typed, place, record, offset| {
-        no_offset(*offset)?;
-        if record.type_ == QEMUFILE_BUFFER {
-            let (done, end) = typed.put_user(record.value, length(&record)?);
-            return told(place, record, done, end);
+    let mut vector = vector(arg)?;
+    let records = Records::of(&vector)?;
+    let expected = vector.count as usize;
+    let (moved, end) = handle.typed(file, expected, |typed| {
+        let start = typed.position();
+        let mut next = 0;
+        let mut is_buffer = false;
+        let put = loop {
+            if next == vector.count {
+                break Ok(());
+            }
+            let result = records.at(next).get().and_then(|record: qemufile_record| {
+                no_offset(vector.offset)?;
+                is_buffer = record.type_ == QEMUFILE_BUFFER;
+                put_record(typed, &record)
+            });
+            if let Err(err) = result {
+                break Err(err);
+            }
+            next += 1;
+            is_buffer = false;
+        };
+        // The records before a wrong one are written. If one of them cannot be, that came first.
+        let end = typed.fflush().and(put);
+        let so_far = typed.put_so_far();
+        vector.done = so_far.done;
+        let moved = typed.position() != start;
+        let cut = match so_far.cut {
+            None if is_buffer && so_far.done == next => Some(0),
+            cut => cut,
+        };
+        if let (Err(err), Some(cut)) = (end, cut) {
+            if err != ERESTARTSYS || moved {
+                records.set_length(vector.done, cut);
+            }
         }
-        width(&record)?;
-        match record.type_ {
-            QEMUFILE_BYTE => typed.put_byte(u8::try_from(record.value)?),
-            QEMUFILE_BE16 => typed.put_be16(u16::try_from(record.value)?),
-            QEMUFILE_BE32 => typed.put_be32(u32::try_from(record.value)?),
-            _ => typed.put_be64(record.value),
-        }
-    })
+        (moved, end)
+    })?;
+    arg.put(&vector)?;
+    restart_if(!moved && vector.done == 0, end)
 }
 
-/// Gives a record the integer that is `offset` bytes after the position.
+/// Puts a record; a buffer is read later. `EINVAL` if it is wrong.
+fn put_record(typed: &mut Typed<'_>, record: &qemufile_record) -> Result {
+    if record.type_ == QEMUFILE_BUFFER {
+        return typed.put_user(record.value, length(record)?);
+    }
+    let width = width(record)?;
+    match record.type_ {
+        QEMUFILE_BYTE => typed.put_byte(u8::try_from(record.value)?),
+        QEMUFILE_BE16 => typed.put_be16(u16::try_from(record.value)?),
+        QEMUFILE_BE32 => typed.put_be32(u32::try_from(record.value)?),
+        _ => typed.put_be64(record.value),
+    }?;
+    typed.note_value(width)
+}
+
+/// Gives a record the integer that is `offset` bytes after the position. Returns its width.
 fn peek_integer(
     typed: &mut Typed<'_>,
     place: &Argument,
@@ -159,20 +223,14 @@ fn peek_integer(
     offset: u64,
 ) -> Result<u64> {
     let width = width(&record)?;
-    let mut bytes = [0; 8];
-    let (_, value) = bytes.split_at_mut_checked(8 - width).ok_or(EINVAL)?;
-    let offset = usize::try_from(offset)?;
-    loop {
-        let there = typed.peek_buffer(value, offset)?;
-        if there == width {
-            break;
-        }
-        // Tells why there is no more, or waits until there is.
-        typed.peek_byte(offset.saturating_add(there))?;
-    }
-    record.value = u64::from_be_bytes(bytes);
+    record.value = match record.type_ {
+        QEMUFILE_BYTE => u8::from_be_bytes(typed.peek_value(offset)?).into(),
+        QEMUFILE_BE16 => u16::from_be_bytes(typed.peek_value(offset)?).into(),
+        QEMUFILE_BE32 => u32::from_be_bytes(typed.peek_value(offset)?).into(),
+        _ => u64::from_be_bytes(typed.peek_value(offset)?),
+    };
     place.put(&record)?;
-    Ok(width as u64)
+    Ok(width.into())
 }
 
 /// `QEMUFILE_IOC_GET`: `qemu_get_byte` to `qemu_get_be64`, and `qemu_get_buffer`.
@@ -213,47 +271,34 @@ pub(super) fn skip(handle: &Handle, file: &File, arg: &Argument) -> Result {
     let mut skip: qemufile_skip = arg.get()?;
     must_be_zero(&[skip.flags, skip.reserved])?;
     must_read(handle)?;
-    skip.length = handle.typed(file, |typed| typed.skip(skip.length))??;
+    skip.length = handle.typed(file, 0, |typed| typed.skip(skip.length))??;
     arg.put(&skip)
 }
 
-/// `QEMUFILE_IOC_RAM_CONTROL`: `ram_control_before_iterate` and its kin.
-pub(super) fn ram_control(handle: &Handle, file: &File, arg: &Argument) -> Result {
-    let qemufile_ram_control {
-        hook_flags,
-        op,
-        flags,
-    } = arg.get()?;
-    must_be_zero(&[flags])?;
-    match op {
-        QEMUFILE_RAM_BEFORE_ITERATE => {
+/// `QEMUFILE_IOC_RAM_CONTROL`: `ram_control_before_iterate` and its kin, for a backend without hooks.
+pub(super) fn ram_control(handle: &Handle, arg: &Argument) -> Result {
+    let control: qemufile_ram_control = arg.get()?;
+    must_be_zero(&[control.flags])?;
+    match control.op {
+        QEMUFILE_RAM_BEFORE_ITERATE | QEMUFILE_RAM_AFTER_ITERATE => {
             must_write(handle)?;
-            handle.typed(file, |typed| typed.ram_control_before_iterate(hook_flags))?
-        }
-        QEMUFILE_RAM_AFTER_ITERATE => {
-            must_write(handle)?;
-            handle.typed(file, |typed| typed.ram_control_after_iterate(hook_flags))?
+            handle.error()
         }
         QEMUFILE_RAM_LOAD_HOOK => {
             must_read(handle)?;
-            handle.typed(file, |typed| typed.ram_control_load_hook(hook_flags))?
+            handle.latch(EINVAL);
+            handle.error()
         }
         _ => Err(EINVAL),
     }
 }
 
-/// `QEMUFILE_IOC_SAVE_PAGE`: `ram_control_save_page`
-pub(super) fn save_page(handle: &Handle, file: &File, arg: &Argument) -> Result {
+/// `QEMUFILE_IOC_SAVE_PAGE`: `ram_control_save_page`, for a backend without hooks.
+pub(super) fn save_page(handle: &Handle, arg: &Argument) -> Result {
     let mut page: qemufile_save_page = arg.get()?;
     must_be_zero(&[page.flags])?;
     must_write(handle)?;
-    let saved = handle.typed(file, |typed| {
-        typed.ram_control_save_page(page.block_offset, page.offset, page.size)
-    })??;
-    (page.result, page.bytes_sent) = match saved {
-        SavePage::NotSupported => (QEMUFILE_SAVE_PAGE_NOT_SUPP, 0),
-        SavePage::Delayed => (QEMUFILE_SAVE_PAGE_DELAYED, 0),
-        SavePage::Sent(bytes) => (0, bytes),
-    };
+    handle.error()?;
+    (page.result, page.bytes_sent) = (QEMUFILE_SAVE_PAGE_NOT_SUPP, 0);
     arg.put(&page)
 }

@@ -5,7 +5,12 @@
 
 use kernel::{fault, prelude::*};
 use proptest::{collection::vec, option, prelude::*};
-use qemufile::qemu_file::{testing::Backend, QemuFile, IO_BUF_SIZE};
+use qemufile::qemu_file::{
+    testing::{self, Slice, Testing},
+    QemuFile, ReadAhead, IO_BUF_SIZE,
+};
+
+type File<'a> = QemuFile<Testing<'a>>;
 
 /// The sequences of each test.
 const CASES: u32 = 2_000;
@@ -16,19 +21,14 @@ enum Op {
     Be16(u16),
     Be32(u32),
     Be64(u64),
-    Put(usize),
-    PutAsync(usize, usize),
-    GetByte,
-    GetBe16,
-    GetBe32,
+    /// So many values of eight bytes.
+    Values(usize),
+    Put(usize, usize),
+    PeekByte(u64),
     GetBe64,
-    Get(usize),
-    Peek(usize, usize),
-    PeekByte(usize),
+    Peek(usize, u64),
     Skip(u64),
-    Seek(u64),
     Flush,
-    Tell,
 }
 
 /// An operation, the most bytes that the backend moves at a time, and after how many calls one has
@@ -45,19 +45,13 @@ fn op() -> impl Strategy<Value = Op> {
         any::<u16>().prop_map(Op::Be16),
         any::<u32>().prop_map(Op::Be32),
         any::<u64>().prop_map(Op::Be64),
-        length().prop_map(Op::Put),
-        (0..2 * IO_BUF_SIZE, length()).prop_map(|(start, len)| Op::PutAsync(start, len)),
-        Just(Op::GetByte),
-        Just(Op::GetBe16),
-        Just(Op::GetBe32),
+        (0..2 * IO_BUF_SIZE / 8).prop_map(Op::Values),
+        (0..2 * IO_BUF_SIZE, length()).prop_map(|(start, len)| Op::Put(start, len)),
+        (0..20u64).prop_map(Op::PeekByte),
         Just(Op::GetBe64),
-        length().prop_map(Op::Get),
-        (length(), 0..20usize).prop_map(|(len, offset)| Op::Peek(len, offset)),
-        (0..IO_BUF_SIZE).prop_map(Op::PeekByte),
+        (length(), 0..20u64).prop_map(|(len, offset)| Op::Peek(len, offset)),
         length().prop_map(|len| Op::Skip(len as u64)),
-        (0..100_000u64).prop_map(Op::Seek),
         Just(Op::Flush),
-        Just(Op::Tell),
     ]
 }
 
@@ -76,44 +70,31 @@ fn again<F, T>(file: &mut F, mut call: impl FnMut(&mut F) -> Result<T>) -> Resul
     }
 }
 
-/// What the bytes should be, and the position.
-#[derive(Default)]
+/// What the bytes should be, and the position of the next one to put or get.
 struct Model {
     bytes: Vec<u8>,
     pos: usize,
-    put: u64,
 }
 
 impl Model {
     fn put(&mut self, bytes: &[u8]) {
         let end = self.pos + bytes.len();
-        if !bytes.is_empty() {
-            self.bytes.resize(self.bytes.len().max(end), 0);
-            self.bytes[self.pos..end].copy_from_slice(bytes);
-        }
+        self.bytes.resize(self.bytes.len().max(end), 0);
+        self.bytes[self.pos..end].copy_from_slice(bytes);
         self.pos = end;
-        self.put += bytes.len() as u64;
     }
 
-    fn peek(&self, offset: usize, len: usize) -> &[u8] {
-        let start = self.bytes.len().min(self.pos + offset);
+    fn peek(&self, offset: u64, len: usize) -> &[u8] {
+        let start = self.bytes.len().min(self.pos + offset as usize);
         &self.bytes[start..self.bytes.len().min(start + len)]
-    }
-
-    fn get(&mut self, len: usize) -> &[u8] {
-        let start = self.bytes.len().min(self.pos);
-        let end = self.bytes.len().min(start + len);
-        self.pos = self.pos.max(end);
-        &self.bytes[start..end]
     }
 }
 
-fn run<const STAGED: bool, const WRITEV: bool>(steps: &[Step], block: &[u8]) {
-    let file = Backend::<STAGED, WRITEV, false>::file(&block[..1000]);
-    let mut file: QemuFile<'_, _> = file.expect("memory");
+fn run(steps: &[Step], block: &[u8]) {
+    let mut file = testing::file(&block[..1000]).expect("memory");
     let mut model = Model {
         bytes: block[..1000].to_vec(),
-        ..Model::default()
+        pos: 0,
     };
     for (op, most, fail) in steps {
         file.ops_mut().most = *most;
@@ -124,19 +105,17 @@ fn run<const STAGED: bool, const WRITEV: bool>(steps: &[Step], block: &[u8]) {
             assert_eq!(file.put_byte(1), Err(EIO));
             return;
         }
-        assert_eq!(file.bytes_xfer(), model.put);
     }
     again(&mut file, |file| file.fflush()).expect("room");
+    assert_eq!(file.position(), model.pos as u64);
     assert!(file.ops_mut().holds(&model.bytes));
 }
 
-/// Does `op` to the file and to the model.
-fn step<'a, const STAGED: bool, const WRITEV: bool>(
-    file: &mut QemuFile<'a, Backend<STAGED, WRITEV, false>>,
-    model: &mut Model,
-    op: &Op,
-    block: &'a [u8],
-) {
+/// Does `op` to the file and to the model. What is got comes after what was put.
+fn step<'a>(file: &mut File<'a>, model: &mut Model, op: &Op, block: &'a [u8]) {
+    if let Op::PeekByte(_) | Op::GetBe64 | Op::Peek(..) | Op::Skip(_) = op {
+        again(file, |file| file.fflush()).expect("room");
+    }
     match *op {
         Op::Byte(value) => {
             assert_eq!(again(file, |file| file.put_byte(value)), Ok(()));
@@ -154,68 +133,48 @@ fn step<'a, const STAGED: bool, const WRITEV: bool>(
             assert_eq!(again(file, |file| file.put_be64(value)), Ok(()));
             model.put(&value.to_be_bytes());
         }
-        Op::Put(len) => {
-            let mut done = 0;
-            while done < len {
-                done += again(file, |file| file.put_buffer(&block[done..len])).expect("room");
+        Op::Values(count) => {
+            for value in 0..count as u64 {
+                assert_eq!(again(file, |file| file.put_be64(value)), Ok(()));
+                model.put(&value.to_be_bytes());
             }
-            model.put(&block[..len]);
         }
-        Op::PutAsync(start, len) => {
+        Op::Put(start, len) => {
+            // In two parts, which become one again.
             let end = start + len;
-            let mut done = start;
-            while done < end {
-                let put = again(file, |file| file.put_buffer_async(block, done..end));
-                done += put.expect("room");
+            for (start, end) in [(start, start + len / 2), (start + len / 2, end)] {
+                let slice = Slice { block, start, end };
+                let put = again(file, |file| file.put_buffer_async(slice));
+                assert_eq!(put, Ok(()));
             }
             model.put(&block[start..end]);
         }
-        Op::GetByte => {
-            let value = again(file, |file| file.get_byte());
-            check(value.map(u8::to_be_bytes), model.get(1));
-        }
-        Op::GetBe16 => {
-            let value = again(file, |file| file.get_be16());
-            check(value.map(u16::to_be_bytes), model.get(2));
-        }
-        Op::GetBe32 => {
-            let value = again(file, |file| file.get_be32());
-            check(value.map(u32::to_be_bytes), model.get(4));
+        Op::PeekByte(offset) => {
+            let value = again(file, |file| file.peek_value::<1>(offset));
+            check(value, model.peek(offset, 1));
         }
         Op::GetBe64 => {
-            let value = again(file, |file| file.get_be64());
-            check(value.map(u64::to_be_bytes), model.get(8));
-        }
-        Op::Get(len) => {
-            let mut bytes = vec![0; len];
-            let mut done = 0;
-            while done < len {
-                match again(file, |file| file.get_buffer(&mut bytes[done..])) {
-                    Ok(more) => done += more,
-                    Err(error) => {
-                        assert_eq!(error, EIO);
-                        break;
-                    }
-                }
+            let value = again(file, |file| file.peek_value::<8>(0));
+            check(value, model.peek(0, 8));
+            if value.is_ok() {
+                file.update_position(8);
+                model.pos += 8;
             }
-            assert!(bytes[..done] == *model.get(len));
         }
         Op::Peek(len, offset) => {
             let mut bytes = vec![0; len];
-            match again(file, |file| file.peek_buffer(&mut bytes, offset)) {
-                Ok(done) => assert!(model.peek(offset, len).starts_with(&bytes[..done])),
-                Err(EINVAL) => assert!(STAGED && len + offset > IO_BUF_SIZE),
-                Err(error) => assert_eq!((error, model.peek(offset, 1).len()), (EIO, 0)),
+            let (done, end) = file.peek_buffer(&mut bytes, offset);
+            assert!(model.peek(offset, len).starts_with(&bytes[..done]));
+            match end {
+                Ok(()) => assert_eq!(done, len),
+                Err(EAGAIN) => (),
+                Err(error) => {
+                    assert_eq!((error, model.peek(offset, len).len()), (EIO, done));
+                }
             }
-            if file.get_error() == Err(EINVAL) {
-                panic!("latched a call that was wrong from the start");
-            }
-        }
-        Op::PeekByte(offset) => {
-            let value = again(file, |file| file.peek_byte(offset));
-            check(value.map(u8::to_be_bytes), model.peek(offset, 1));
         }
         Op::Skip(len) => {
+            let there = model.peek(0, len as usize).len();
             let mut done = 0;
             while done < len {
                 match again(file, |file| file.skip(len - done)).expect("no error") {
@@ -223,17 +182,10 @@ fn step<'a, const STAGED: bool, const WRITEV: bool>(
                     more => done += more,
                 }
             }
-            assert_eq!(done, model.get(len as usize).len() as u64);
-        }
-        Op::Seek(pos) => {
-            again(file, |file| file.seek(pos)).expect("no error");
-            model.pos = pos as usize;
+            assert_eq!(done, there as u64);
+            model.pos += there;
         }
         Op::Flush => again(file, |file| file.fflush()).expect("no error"),
-        Op::Tell => {
-            let pos = again(file, |file| file.ftell()).expect("no error");
-            assert_eq!(pos, model.pos as u64);
-        }
     }
 }
 
@@ -265,45 +217,91 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn staged(steps in steps()) {
-        run::<true, false>(&steps, &block());
+    fn what_is_put_is_there_and_what_is_there_is_got(steps in steps()) {
+        run(&steps, &block());
     }
 
+    /// Places after the last one that was passed, over a backend that gives each byte once.
     #[test]
-    fn gathered(steps in steps()) {
-        run::<true, true>(&steps, &block());
+    fn what_was_read_ahead_is_got_once_or_more(
+        steps in vec((0..40u64, 0..40usize, 1..10usize, option::weighted(0.2, Just(()))), 1..100),
+    ) {
+        let block = block();
+        let mut ahead = ReadAhead::<32>::new();
+        let (mut given, mut passed) = (0, 0);
+        for (offset, len, most, again) in steps {
+            let mut bytes = vec![0; len];
+            let got = ahead.get(&mut bytes, passed + offset, passed, |room, pos| {
+                if again.is_some() {
+                    return Err(EAGAIN);
+                }
+                assert_eq!(pos, given);
+                let start = given as usize;
+                let len = room.len().min(most);
+                room[..len].copy_from_slice(&block[start..start + len]);
+                given += len as u64;
+                Ok(len)
+            });
+            let start = (passed + offset) as usize;
+            match got {
+                Ok(done) => {
+                    assert!(done > 0 || len == 0);
+                    assert_eq!(bytes[..done], block[start..start + done]);
+                    passed = given.min(passed + offset + done as u64);
+                }
+                Err(EINVAL) => assert!(offset >= 32),
+                Err(error) => assert_eq!((error, again), (EAGAIN, Some(()))),
+            }
+        }
     }
+}
 
-    #[test]
-    fn straight(steps in steps()) {
-        run::<false, false>(&steps, &block());
+/// Puts 100 values and 100 blocks.
+fn put_many<'a>(file: &mut File<'a>, block: &'a [u8]) -> Result {
+    for i in 0..100 {
+        file.put_be64(i)?;
+        let (start, end) = (2 * i as usize, 2 * i as usize + 1);
+        file.put_buffer_async(Slice { block, start, end })?;
     }
+    file.fflush()
 }
 
 #[test]
 fn without_memory_for_staging_the_error_stays() {
     let block = block();
-    for n in 0..2 {
-        let mut file = Backend::<true, true, false>::file(b"QEMU").expect("memory");
+    let mut failures = 0;
+    for n in 0.. {
+        let mut file = testing::file(b"").expect("memory");
         fault::fail_after(n);
-        assert_eq!(file.get_byte(), Err(ENOMEM));
-        assert_eq!(file.put_buffer_async(&block, 0..1), Err(ENOMEM));
-        assert!(fault::reset());
-        assert_eq!(file.put_byte(1), Err(ENOMEM));
-        assert_eq!(file.fclose(), Err(ENOMEM));
-
-        let mut file = Backend::<true, true, false>::file(b"QEMU").expect("memory");
-        fault::fail_after(n);
-        assert_eq!(file.put_byte(1), Err(ENOMEM));
-        assert!(fault::reset());
+        let result = put_many(&mut file, &block);
+        if !fault::reset() {
+            assert_eq!(result, Ok(()));
+            break;
+        }
+        failures += 1;
+        assert_eq!(result, Err(ENOMEM));
+        assert_eq!(file.get_error(), Err(ENOMEM));
+        assert_eq!(put_many(&mut file, &block), Err(ENOMEM));
     }
+    assert!(failures > 1);
 }
 
 #[test]
-fn a_file_over_a_backend_that_is_called_for_each_value_takes_no_memory() {
-    let mut file = Backend::<false, false, false>::file(b"QEMU").expect("memory");
+fn a_header_takes_no_memory() {
+    let block = block();
+    let mut file = testing::file(b"QEMU").expect("memory");
     fault::fail_after(0);
-    assert_eq!(file.get_be32(), Ok(0x5145_4d55));
-    assert_eq!(file.put_be64(1), Ok(()));
+    assert_eq!(&file.peek_value::<4>(0).expect("bytes"), b"QEMU");
+    for start in [0, 10, 20] {
+        assert_eq!(file.put_be64(1), Ok(()));
+        let end = start + 1;
+        let slice = Slice {
+            block: &block,
+            start,
+            end,
+        };
+        assert_eq!(file.put_buffer_async(slice), Ok(()));
+    }
     assert!(!fault::reset());
+    assert_eq!(file.fflush(), Ok(()));
 }

@@ -39,6 +39,11 @@ impl<T> KVec<T> {
         self.0.clear();
     }
 
+    /// Removes all but the first `len` elements.
+    pub fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
     /// Removes the elements that `keep` does not want.
     pub fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
         self.0.retain_mut(keep);
@@ -46,6 +51,13 @@ impl<T> KVec<T> {
 }
 
 impl<T: Clone> KVec<T> {
+    /// Adds copies of all of `other`.
+    pub fn extend_from_slice(&mut self, other: &[T], flags: Flags) -> Result<(), AllocError> {
+        self.reserve(other.len(), flags)?;
+        self.0.extend_from_slice(other);
+        Ok(())
+    }
+
     /// Sets the number of elements; new ones are copies of `value`.
     pub fn resize(&mut self, len: usize, value: T, flags: Flags) -> Result<(), AllocError> {
         self.reserve(len.saturating_sub(self.0.len()), flags)?;
