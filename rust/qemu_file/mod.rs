@@ -57,11 +57,11 @@ pub const IO_BUF_SIZE: usize = 32 << 10;
 
 /// A stream of values over a backend.
 pub struct QemuFile<O: Ops> {
-    ops: O,
+    pub(crate) ops: O,
     /// The position in the backend, in bytes: of the next byte to get, or of the first byte that is
     /// staged.
     pos: u64,
-    staging: Staging<O::Block>,
+    pub(crate) staging: Staging<O::Block>,
 }
 
 impl<O: Ops> QemuFile<O> {

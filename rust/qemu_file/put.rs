@@ -46,7 +46,7 @@ impl<O: Ops> QemuFile<O> {
     }
 
     /// Puts all of `bytes`, which are at most [`IO_BUF_SIZE`](super::IO_BUF_SIZE), or none.
-    fn put_value(&mut self, bytes: &[u8]) -> Result {
+    pub fn put_value(&mut self, bytes: &[u8]) -> Result {
         self.make_room(bytes.len())?;
         let added = self.staging.add(bytes);
         added.map_err(|error| self.latch(error))

@@ -77,7 +77,7 @@ impl<'s, B> Iterator for Pieces<'s, B> {
 }
 
 /// Bytes on their way to a backend. A header needs no allocation.
-pub(super) struct Staging<B> {
+pub(crate) struct Staging<B> {
     buf: Few<u8, 64>,
     entries: Few<Entry<B>, 8>,
 }
@@ -154,7 +154,7 @@ impl<B: Block> Staging<B> {
     }
 
     /// The number of bytes to be flushed.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.pieces().bytes()
     }
 

@@ -2,7 +2,7 @@
 
 //! The mode strings that files are opened with.
 
-use kernel::prelude::*;
+use crate::{Error, Result};
 
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,56 +14,42 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode of a file: `"rb"` or `"wb"`; [`EINVAL`] for anything else.
+    /// The mode of a file: `"rb"` or `"wb"`; [`Error::INVALID`] for anything else.
     ///
     /// The twin of `qemu_file_mode_is_not_valid`, which says only whether it is one.
-    pub fn of_file(mode: &[u8]) -> Result<Self> {
-        match mode {
-            [mode @ .., b'b'] => Self::of_buffer(mode),
-            _ => Err(EINVAL),
-        }
+    pub fn of_file(mode: &str) -> Result<Self> {
+        Self::of_buffer(mode.strip_suffix('b').ok_or(Error::INVALID)?)
     }
 
-    /// The mode of a file over a buffer: `"r"` or `"w"`; [`EINVAL`] for anything else.
-    pub fn of_buffer(mode: &[u8]) -> Result<Self> {
+    /// The mode of a file over a buffer: `"r"` or `"w"`; [`Error::INVALID`] for anything else.
+    pub fn of_buffer(mode: &str) -> Result<Self> {
         match mode {
-            b"r" => Ok(Self::Read),
-            b"w" => Ok(Self::Write),
-            _ => Err(EINVAL),
+            "r" => Ok(Self::Read),
+            "w" => Ok(Self::Write),
+            _ => Err(Error::INVALID),
         }
     }
 }
 
-#[kunit_tests(qemufile_qemu_file_mode)]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_file_has_binary_modes() {
-        assert_eq!(Mode::of_file(b"rb"), Ok(Mode::Read));
-        assert_eq!(Mode::of_file(b"wb"), Ok(Mode::Write));
-        for mode in [
-            &b""[..],
-            b"b",
-            b"r",
-            b"w",
-            b"rw",
-            b"ab",
-            b"rb+",
-            b"r+b",
-            b"RB",
-            b"rb\0",
-        ] {
-            assert_eq!(Mode::of_file(mode), Err(EINVAL));
+        assert_eq!(Mode::of_file("rb"), Ok(Mode::Read));
+        assert_eq!(Mode::of_file("wb"), Ok(Mode::Write));
+        for mode in ["", "b", "r", "w", "rw", "ab", "rb+", "r+b", "RB", "rb\0"] {
+            assert_eq!(Mode::of_file(mode), Err(Error::INVALID));
         }
     }
 
     #[test]
     fn a_buffer_has_plain_modes() {
-        assert_eq!(Mode::of_buffer(b"r"), Ok(Mode::Read));
-        assert_eq!(Mode::of_buffer(b"w"), Ok(Mode::Write));
-        for mode in [&b""[..], b"rb", b"wb", b"rw", b"a", b"R", b"r\0"] {
-            assert_eq!(Mode::of_buffer(mode), Err(EINVAL));
+        assert_eq!(Mode::of_buffer("r"), Ok(Mode::Read));
+        assert_eq!(Mode::of_buffer("w"), Ok(Mode::Write));
+        for mode in ["", "rb", "wb", "rw", "a", "R", "r\0"] {
+            assert_eq!(Mode::of_buffer(mode), Err(Error::INVALID));
         }
     }
 }
