@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Prints how many lines of rust/sized_buffer and rust/qemu_file the host's tests run, those of the
-# tests themselves not counted, and each line that they do not. Fails below 95 %.
+# Prints how many lines of rust/sized_buffer, rust/qemu_file and rust/user/qemufile the tests on the
+# host run, those of the tests themselves not counted, and each line that they do not. Fails below
+# 95 %.
 #
 # Usage: coverage.sh [CARGO-OPTION]...
 #   Uses the LLVM tools of the version that rustc was built with.
@@ -20,9 +21,13 @@ case $target in /*) LLVM_PROFILE_FILE=$target/profiles/%p-%m.profraw ;; esac
 export RUSTFLAGS="${RUSTFLAGS-} -C instrument-coverage"
 export PROPTEST_CASES=${PROPTEST_CASES:-100}
 
-cargo test "$@" --release --tests >&2
-mapfile -t binaries < <(cargo test "$@" --release --tests --no-run --message-format=json |
-	sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+binaries=()
+for manifest in Cargo.toml ../user/Cargo.toml; do
+	cargo test "$@" --manifest-path "$manifest" --release --tests >&2
+	mapfile -t -O "${#binaries[@]}" binaries < <(cargo test "$@" --manifest-path "$manifest" \
+		--release --tests --no-run --message-format=json |
+		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+done
 
 "llvm-profdata-$version" merge --sparse -o "$target/profile" "$target"/profiles/*.profraw
 objects=()
@@ -36,12 +41,12 @@ done
 		path = substr($0, 4)
 		file = path
 		# The same file may be there by several paths, and in several binaries.
-		sub(/.*\/rust\/(host\/src\/\.\.\/\.\.\/)?/, "", file)
-		wanted = file ~ /^(sized_buffer|qemu_file)\// && file !~ /\/testing\.rs$/
+		sub(/.*\/rust\/((host|user\/qemufile)\/src\/(\.\.\/)+)?/, "", file)
+		wanted = file ~ /^(sized_buffer|qemu_file|user\/qemufile\/src)\// && file !~ /\/testing\.rs$/
 		tests = 0
 		for (number = 1; wanted && (getline line < path) > 0; number++) {
 			text[file, number] = line
-			if (line ~ /^#\[kunit_tests/)
+			if (line ~ /^#\[(kunit_tests|cfg\(test\))/)
 				tests = number
 		}
 		close(path)

@@ -51,14 +51,15 @@ run_tap() {
 	return "$status"
 }
 
-# cargo_test ARG...: cargo test of rust/host, in the root, counted.
+# cargo_test FOLDER ARG...: cargo test of a folder of rust/, in the root, counted.
 cargo_test() {
-	local status=0 text
+	local status=0 text folder=$1
+	shift
 	text=$(mktemp "$out/cargo.XXXXXX")
 	in_root --user --mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
 		CARGO_TARGET_DIR="$TOP/build/host" CARGO_TERM_COLOR=never \
 		cargo test --release --no-fail-fast \
-		--manifest-path "$TOP/rust/host/Cargo.toml" "$@" >"$text" 2>&1 || status=$?
+		--manifest-path "$TOP/rust/$folder/Cargo.toml" "$@" >"$text" 2>&1 || status=$?
 	grep -vE '^test .* \.\.\. ok$' "$text"
 	count_results python3 "$TOP/scripts/tap.py" --cargo "$text"
 	return "$status"
