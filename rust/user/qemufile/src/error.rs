@@ -75,8 +75,17 @@ mod tests {
         assert_eq!(format!("{error:?}"), "ENOSPC");
         assert_eq!(Error::from_raw_os_error(0), Error::INVALID);
         assert_eq!(Error::from(io::Error::other("no number")), Error::IO);
-        assert_eq!(Error::from(io::Error::from(io::ErrorKind::WouldBlock)), Error::AGAIN);
-        assert_eq!(Error::from(io::Error::from(io::ErrorKind::InvalidInput)), Error::INVALID);
-        assert_eq!(Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).raw_os_error(), 32);
+        assert_eq!(
+            Error::from(io::Error::from(io::ErrorKind::WouldBlock)),
+            Error::AGAIN
+        );
+        assert_eq!(
+            Error::from(io::Error::from(io::ErrorKind::InvalidInput)),
+            Error::INVALID
+        );
+        assert_eq!(
+            Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).raw_os_error(),
+            32
+        );
     }
 }

@@ -94,8 +94,9 @@ impl<'a, B: Backend> Ops for Adapter<'a, B> {
 
     fn get_buffer(&mut self, buf: &mut [u8], pos: u64) -> kernel::error::Result<usize> {
         let backend = &mut self.backend;
-        self.ahead
-            .get(buf, pos, self.passed, |room, _| retry(|| backend.read(room)))
+        self.ahead.get(buf, pos, self.passed, |room, _| {
+            retry(|| backend.read(room))
+        })
     }
 
     fn skip_buffer(&mut self, size: u64, pos: u64) -> kernel::error::Result<u64> {

@@ -125,7 +125,10 @@ fn values_are_big_endian() -> Result {
     file.put_counted_string("ram")?;
     assert_eq!(file.bytes_xfer(), 19);
     let bytes = file.buf_get()?.to_vec();
-    assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 3, b'r', b'a', b'm']);
+    assert_eq!(
+        bytes,
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 3, b'r', b'a', b'm']
+    );
     assert_eq!(file.fclose()?.bytes(), bytes);
 
     let mut file = QemuFile::bufopen("r", bytes)?;
@@ -143,7 +146,10 @@ fn a_buffer_that_is_written_begins_empty() -> Result {
     let mut file = QemuFile::bufopen("w", b"old".to_vec())?;
     file.put_byte(b'n')?;
     assert_eq!(file.buf_get()?, b"n");
-    assert_eq!(QemuFile::bufopen("rw", Vec::new()).err(), Some(Error::INVALID));
+    assert_eq!(
+        QemuFile::bufopen("rw", Vec::new()).err(),
+        Some(Error::INVALID)
+    );
     Ok(())
 }
 
@@ -326,8 +332,14 @@ fn reading_ahead_is_32_kib() -> Result {
     assert_eq!(file.backend().calls, 2);
     assert_eq!(file.peek_byte(IO_BUF_SIZE - 1)?, 7);
     assert_eq!(file.peek_byte(IO_BUF_SIZE), Err(Error::INVALID));
-    assert_eq!(file.peek_buffer(&mut [0; 2], usize::MAX), Err(Error::INVALID));
-    assert_eq!(file.skip(u64::MAX)?, BLOCK.len() as u64 - IO_BUF_SIZE as u64 - 1);
+    assert_eq!(
+        file.peek_buffer(&mut [0; 2], usize::MAX),
+        Err(Error::INVALID)
+    );
+    assert_eq!(
+        file.skip(u64::MAX)?,
+        BLOCK.len() as u64 - IO_BUF_SIZE as u64 - 1
+    );
     assert_eq!(file.get_error(), Ok(()));
     Ok(())
 }
@@ -355,7 +367,10 @@ fn peeking_leaves_the_position() -> Result {
 #[test]
 fn a_counted_string_is_whole_or_not_at_all() -> Result {
     let mut file = Slow::writer();
-    assert_eq!(file.put_counted_string(&"x".repeat(256)), Err(Error::INVALID));
+    assert_eq!(
+        file.put_counted_string(&"x".repeat(256)),
+        Err(Error::INVALID)
+    );
     file.put_counted_string(&"x".repeat(255))?;
     let bytes = file.fclose()?.bytes;
     let mut file = Slow::reader(&bytes);
@@ -448,7 +463,10 @@ fn what_becomes_of_a_page_is_counted() -> Result {
     assert_eq!((file.ftell()?, file.bytes_xfer()), (100, 8192));
     assert_eq!(file.backend().flags, 8192);
     assert_eq!(saves(&mut file, Err(no_space())), Err(no_space()));
-    assert_eq!((file.get_error(), file.bytes_xfer()), (Err(no_space()), 8192));
+    assert_eq!(
+        (file.get_error(), file.bytes_xfer()),
+        (Err(no_space()), 8192)
+    );
     Ok(())
 }
 
