@@ -354,6 +354,7 @@ TEST_F(typed, a_wrong_record_is_einval_and_those_before_it_are_done)
 		EXPECT_EQ(EINVAL, errno) TH_LOG("%zu", i);
 		EXPECT_EQ(pos + 4, length_of(self->fd));
 		EXPECT_EQ(pos + 4, lseek(self->fd, 0, SEEK_CUR));
+		EXPECT_EQ(wrong[i].length, records[2].length);
 	}
 	/* It was the call that was wrong. */
 	EXPECT_EQ(0, latched(self->fd));

@@ -171,8 +171,12 @@ pub(super) fn put(handle: &Handle, file: &File, arg: &Argument) -> Result {
             }
             let result = records.at(next).get().and_then(|record: qemufile_record| {
                 no_offset(vector.offset)?;
-                is_buffer = record.type_ == QEMUFILE_BUFFER;
-                put_record(typed, &record)
+                if record.type_ == QEMUFILE_BUFFER {
+                    let len = length(&record)?;
+                    is_buffer = true;
+                    return typed.put_user(record.value, len);
+                }
+                put_integer(typed, &record)
             });
             if let Err(err) = result {
                 break Err(err);
@@ -200,11 +204,8 @@ pub(super) fn put(handle: &Handle, file: &File, arg: &Argument) -> Result {
     restart_if(!moved && vector.done == 0, end)
 }
 
-/// Puts a record; a buffer is read later. `EINVAL` if it is wrong.
-fn put_record(typed: &mut Typed<'_>, record: &qemufile_record) -> Result {
-    if record.type_ == QEMUFILE_BUFFER {
-        return typed.put_user(record.value, length(record)?);
-    }
+/// Puts the integer of a record. `EINVAL` if it does not fit the type.
+fn put_integer(typed: &mut Typed<'_>, record: &qemufile_record) -> Result {
     let width = width(record)?;
     match record.type_ {
         QEMUFILE_BYTE => typed.put_byte(u8::try_from(record.value)?),
