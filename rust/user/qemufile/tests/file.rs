@@ -11,7 +11,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-const BLOCK: [u8; 3 * IO_BUF_SIZE] = [7; 3 * IO_BUF_SIZE];
+static BLOCK: [u8; 3 * IO_BUF_SIZE] = [7; 3 * IO_BUF_SIZE];
 
 fn no_space() -> Error {
     Error::from_raw_os_error(28)

@@ -82,7 +82,7 @@ proptest! {
 
     #[test]
     fn what_is_put_is_got(values in vec(value(), 0..200), out in pace(), back in pace()) {
-        let block: Vec<u8> = (0..2 * IO_BUF_SIZE).map(|i| (i * 7 >> 3) as u8).collect();
+        let block: Vec<u8> = (0..2 * IO_BUF_SIZE).map(|i| ((i * 7) >> 3) as u8).collect();
         let writer = Writer(Paced(Vec::new(), out.into_iter().cycle()));
         let mut file = QemuFile::new(writer, Mode::Write);
         let mut expected = Vec::new();
