@@ -8,7 +8,7 @@
 //! - [`file`]: all that the VFS calls: open files of the device and of the file system, and their
 //!   ioctls, the ABI of `include/uapi/linux/qemufile.h`;
 //! - [`handle`]: what an open file adds to a stream;
-//! - [`stream`]: blocking, waking, who is live;
+//! - [`stream`]: what handles share: the locks, waiting and waking, limits, who has it open;
 //! - [`qemu_file`]: typed values over whatever takes and gives bytes;
 //! - [`sized_buffer`]: the bytes;
 //! - [`sys`]: what the `kernel` crate lacks, and all that the compiler has to take our word for.
