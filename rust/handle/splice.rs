@@ -4,8 +4,8 @@
 
 use super::{
     write::{
-        Cut,
         Call, //
+        Cut,
     },
     Handle, //
 };

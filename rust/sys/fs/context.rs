@@ -214,8 +214,7 @@ impl<T: FileSystem> Operations<T> {
             // SAFETY: Both are valid; a value that is a string ends with a NUL.
             let (text, log, options) = unsafe {
                 let is_text = (*param).type_() == helpers::fs_value_type_fs_value_is_string;
-                let text = is_text
-                    .then(|| CStr::from_char_ptr((*param).__bindgen_anon_1.string));
+                let text = is_text.then(|| CStr::from_char_ptr((*param).__bindgen_anon_1.string));
                 (text, Self::log(fc), Self::options(fc))
             };
             T::set_option(options, &log, option, Value { result, text })?;

@@ -293,10 +293,7 @@ impl<T: FileSystem> Operations<T> {
         }
     }
 
-    unsafe extern "C" fn unlink(
-        dir: *mut bindings::inode,
-        dentry: *mut bindings::dentry,
-    ) -> c_int {
+    unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
         // SAFETY: By the caller's promise.
         unsafe {
             if Self::has_more_names((*dentry).d_inode) {

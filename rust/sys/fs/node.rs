@@ -99,9 +99,7 @@ pub(super) unsafe fn secure(
     name: *const bindings::qstr,
 ) -> Result {
     // SAFETY: By the caller's promise.
-    to_result(unsafe {
-        helpers::qemufile_security_inode_init(inode.as_ptr(), dir, name)
-    })
+    to_result(unsafe { helpers::qemufile_security_inode_init(inode.as_ptr(), dir, name) })
 }
 
 /// Frees what an inode has.

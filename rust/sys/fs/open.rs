@@ -64,10 +64,7 @@ impl<'a, T: FileSystem> Mount<'a, T> {
     /// # Safety
     ///
     /// The mount must be valid for `'a`, of the file system `T`, and the one of `file`.
-    pub(super) unsafe fn new(
-        mount: NonNull<bindings::vfsmount>,
-        file: Option<&'a File>,
-    ) -> Self {
+    pub(super) unsafe fn new(mount: NonNull<bindings::vfsmount>, file: Option<&'a File>) -> Self {
         // INVARIANT: By the caller's promise.
         Self {
             mount,
@@ -96,7 +93,9 @@ impl<'a, T: FileSystem> Mount<'a, T> {
     pub(crate) fn open(&self, number: u64, node: T::Node, flags: u32) -> Result<ARef<File>> {
         if let Some(file) = self.file.filter(|file| self.is_named(file, number)) {
             // SAFETY: A file has a path.
-            return unsafe { dentry_open(&raw const (*file.as_ptr()).__bindgen_anon_1.f_path, flags) };
+            return unsafe {
+                dentry_open(&raw const (*file.as_ptr()).__bindgen_anon_1.f_path, flags)
+            };
         }
         let inode = self.inode(number, node)?;
         // SAFETY: The inode is valid, and one of this mount's superblock.
