@@ -26,9 +26,10 @@
 //! is not held. Where nodes are shared with a clone that takes memory, and if there is none, the next
 //! drain or write tries again. So the position never depends on whether memory was there.
 //!
-//! All of it is guarded by [`Stream::inner`](super::Stream).
+//! All of it is protected by `inner`: see [`locks`](super::locks).
 
 use super::{
+    locks::Locked,
     Inner,
     Property,
     Seat,
@@ -62,10 +63,6 @@ use kernel::{
             Atomic,
             Full,
             Relaxed, //
-        },
-        lock::{
-            mutex::MutexBackend,
-            Guard, //
         },
         Arc, //
     },
@@ -447,7 +444,7 @@ impl Inner {
 
 impl Stream {
     /// Frees what was drained, and tells the writers that there is room.
-    pub(super) fn finish_drain<'a>(&'a self, mut inner: Guard<'a, Inner, MutexBackend>) {
+    pub(super) fn finish_drain<'a>(&'a self, mut inner: Locked<'a>) {
         let range = inner.draining.freed..first_of_page(inner.draining.position);
         if range.end.saturating_sub(range.start) <= SLICE as u64 {
             inner.unmap(range, false);
@@ -455,7 +452,7 @@ impl Stream {
             // No fault maps what is drained, so this need not hold up the others.
             drop(inner);
             self.unmap_ahead(range);
-            inner = self.inner.lock();
+            inner = self.change_bytes();
         }
         let removed = inner.free_drained();
         drop(inner);
@@ -465,7 +462,7 @@ impl Stream {
 
     /// Looks where the handle's position is, and notes what it has kept of what it was lent.
     pub(crate) fn look(&self, seat: &Seat, file: &File) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.read_bytes();
         if inner.look(seat, file_position(file)) {
             self.finish_drain(inner);
         }
@@ -473,7 +470,7 @@ impl Stream {
 
     /// Notes that a handle has passed what lies before `pos`, its position.
     pub(crate) fn pass(&self, seat: &Seat, pos: u64) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.read_bytes();
         if inner.pass(seat, pos) {
             self.finish_drain(inner);
         }
@@ -483,7 +480,7 @@ impl Stream {
     /// there, as it may only want to know where the end is.
     pub(crate) fn moved(&self, seat: &Seat, pos: u64) {
         if let Some(mark) = seat.mark() {
-            self.inner.lock().draining.moved(mark, pos);
+            self.read_bytes().draining.moved(mark, pos);
         }
     }
 }
@@ -508,7 +505,7 @@ impl Seat {
             let mark = mark_then;
             mark.looks.fetch_sub(1, Relaxed);
             let _ = mark.caller.cmpxchg(caller, 0, Full);
-            let mut inner = stream.inner.lock();
+            let mut inner = stream.read_bytes();
             inner.draining.look(&mark, file_position(file));
             if inner.drain() {
                 stream.finish_drain(inner);

@@ -23,7 +23,7 @@ impl Stream {
         let pos = fault.page_index().checked_mul(PAGE_BYTES).ok_or(ENXIO)?;
         // The lock keeps the page in its place until it is mapped; a change after that finds the
         // mapping, and takes it away.
-        let mut inner = self.inner.lock();
+        let mut inner = self.read_bytes();
         if pos >= inner.buffer.len() || pos.saturating_add(PAGE_BYTES) <= inner.draining.position()
         {
             return Err(ENXIO);
@@ -40,7 +40,7 @@ impl Stream {
     /// That takes time in proportion to what is mapped, so it is done without the lock. The change
     /// then finds only what was touched meanwhile.
     pub(super) fn unmap_ahead(&self, range: Range<u64>) {
-        let inode = self.inner.lock().inode.clone();
+        let inode = self.inspect().inode.clone();
         if let Some(inode) = inode {
             inode.unmap(range, false);
         }

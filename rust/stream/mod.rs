@@ -2,18 +2,10 @@
 
 //! A migration stream: the bytes, who has it open for what, and who waits for whom.
 //!
-//! # Lock order
-//!
-//! 1. `inode->i_rwsem`, which the VFS holds when it truncates a file by name or descriptor, and
-//!    `file->f_pos_lock`, which it holds over a `read`, `write` or `lseek` of a file.
-//! 2. [`Stream::writing`]: one change at a time, from its first byte to the last. It is what
-//!    `i_rwsem` is to the writers of a regular file. User memory may be faulted in under it.
-//! 3. `mm->mmap_lock`, which a page fault holds, also one on a mapping of the stream itself.
-//! 4. [`Stream::inner`]: the bytes and the counts. Nothing faults under it: user memory is copied
-//!    with faults disabled, and brought in after the lock is dropped.
-//! 5. The table of users ([`quota`]); the locks of the wait queues.
+//! The lock order is in [`locks`], which also has all entrances to [`Inner`].
 
 mod drain;
+mod locks;
 mod map;
 mod no_share;
 mod properties;
@@ -28,6 +20,7 @@ mod write;
 
 use self::{
     drain::Draining,
+    locks::Locks,
     quota::Quota,
     wait::Waiters, //
 };
@@ -54,10 +47,6 @@ use crate::{
             Band, //
         },
         inode::InodeRef,
-        mutex::{
-            new_killable_mutex,
-            KillableMutex, //
-        },
         page::PAGE_SIZE,
         poll::{
             new_poll_queue,
@@ -67,15 +56,13 @@ use crate::{
     },
 };
 use kernel::{
-    new_mutex,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        Mutex, //
+        Arc, //
     },
 };
 
@@ -146,9 +133,7 @@ pub(crate) struct Stream {
     /// Whether its memory counts for a user or a mount.
     counted: bool,
     #[pin]
-    writing: KillableMutex,
-    #[pin]
-    inner: Mutex<Inner>,
+    locks: Locks,
     /// Readers that have read all and wait for more, or for the last writer to go.
     #[pin]
     more: Waiters,
@@ -163,6 +148,7 @@ pub(crate) struct Stream {
     wants_room: AsyncQueue,
 }
 
+/// The part of a stream that [`locks`] protects.
 struct Inner {
     buffer: SizedBuffer,
     /// What the buffer's memory counts for.
@@ -274,24 +260,20 @@ impl Stream {
                 number: Self::next_number(),
                 home,
                 counted: quota.counts(),
-                writing <- new_killable_mutex!("qemufile::writing"),
-                inner <- new_mutex!(
-                    Inner {
-                        buffer,
-                        quota,
-                        is_file,
-                        readers: 0,
-                        writers: 0,
-                        feeders: 0,
-                        had_writer: false,
-                        properties,
-                        limit,
-                        draining,
-                        seats: 0,
-                        inode: None,
-                    },
-                    "qemufile::inner"
-                ),
+                locks <- Locks::new(Inner {
+                    buffer,
+                    quota,
+                    is_file,
+                    readers: 0,
+                    writers: 0,
+                    feeders: 0,
+                    had_writer: false,
+                    properties,
+                    limit,
+                    draining,
+                    seats: 0,
+                    inode: None,
+                }),
                 more <- Waiters::new(),
                 room <- Waiters::new(),
                 polled,
@@ -309,17 +291,17 @@ impl Stream {
 
     /// The stream's length in bytes.
     pub(crate) fn len(&self) -> u64 {
-        self.inner.lock().buffer.len()
+        self.inspect().buffer.len()
     }
 
     /// Where a handle that is new to the stream begins: at the first byte that is not drained.
     pub(crate) fn start(&self) -> u64 {
-        self.inner.lock().draining.position()
+        self.inspect().draining.position()
     }
 
     /// The stream's figures.
     pub(crate) fn info(&self) -> Info {
-        let inner = self.inner.lock();
+        let inner = self.inspect();
         Info {
             len: inner.buffer.len(),
             allocated: inner.buffer.allocated(),
@@ -384,7 +366,7 @@ impl Stream {
     ///
     /// `append` says that it writes at the end, wherever its position is.
     pub(crate) fn ready(&self, access: Access, pos: u64, append: bool) -> Events {
-        let inner = self.inner.lock();
+        let inner = self.inspect();
         let at_end = pos >= inner.buffer.len();
         let over = inner.is_over();
         let reader = Events::IN.when(!at_end || !inner.others_may_write(access))

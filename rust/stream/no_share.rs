@@ -43,7 +43,7 @@ impl Stream {
                 break Err(ENOMEM);
             };
             let here = pos.saturating_add(done as u64);
-            let inner = self.inner.lock();
+            let inner = self.read_bytes();
             if here < inner.draining.position() {
                 break Err(ENXIO);
             }

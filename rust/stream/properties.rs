@@ -61,7 +61,7 @@ impl Properties {
 impl Stream {
     /// Sets the most bytes that the stream may hold. If it holds more, it keeps them.
     pub(crate) fn set_limit(&self, limit: Option<u64>) {
-        self.inner.lock().limit = limit;
+        self.change_rules().limit = limit;
         self.notify_all();
     }
 
@@ -73,7 +73,7 @@ impl Stream {
     pub(crate) fn add_properties(&self, add: Properties) -> Result {
         let writer = self.lock_for_writing()?;
         {
-            let mut inner = self.inner.lock();
+            let mut inner = self.change_rules();
             inner.properties = inner.properties.with(add)?;
             if inner.drain() {
                 self.finish_drain(inner);

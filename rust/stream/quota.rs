@@ -314,7 +314,7 @@ impl Writer<'_> {
             needed = needed.saturating_add(bytes).min(most);
             needed < most
         });
-        let mut inner = self.stream.inner.lock();
+        let mut inner = self.stream.change_bytes();
         if inner.quota.pay(needed) < needed {
             return Err(ENOSPC);
         }
@@ -332,7 +332,7 @@ impl Writer<'_> {
         let end = pos.saturating_add(len);
         let mut next = pos;
         while next < end {
-            let mut inner = self.stream.inner.lock();
+            let mut inner = self.stream.change_bytes();
             let inner = &mut *inner;
             let until = end.min(next.saturating_add(SCAN));
             for _ in 0..RUNS {
@@ -353,7 +353,7 @@ impl Drop for Writer<'_> {
     /// Gives back what was paid for and not used.
     fn drop(&mut self) {
         if self.stream.counted {
-            let mut inner = self.stream.inner.lock();
+            let mut inner = self.stream.change_bytes();
             inner.settle();
             inner.quota.end();
         }

@@ -3,8 +3,8 @@
 //! Taking bytes out of a stream.
 
 use super::{
+    locks::Locked,
     stall::Stall,
-    Inner,
     Own,
     Progress,
     Seat,
@@ -18,13 +18,7 @@ use crate::{
         sched::fatal_signal_pending, //
     },
 };
-use kernel::{
-    prelude::*,
-    sync::lock::{
-        mutex::MutexBackend,
-        Guard, //
-    },
-};
+use kernel::prelude::*;
 
 /// A run of bytes that are all data, or all a hole.
 pub(crate) struct Extent {
@@ -91,7 +85,7 @@ impl Stream {
                     Ok(None) => break Ok(()),
                     Err(err) => break Err(err),
                 },
-                _ => self.inner.lock(),
+                _ => self.read_bytes(),
             };
             if here < inner.draining.position() {
                 break Err(ENXIO);
@@ -133,11 +127,11 @@ impl Stream {
         pos: u64,
         own: Own,
         nonblocking: bool,
-    ) -> Result<Option<Guard<'_, Inner, MutexBackend>>> {
-        let mut inner = self.inner.lock();
+    ) -> Result<Option<Locked<'_>>> {
+        let mut inner = self.read_bytes();
         if inner.look(seat, own.position(pos)) {
             self.finish_drain(inner);
-            inner = self.inner.lock();
+            inner = self.read_bytes();
         }
         let mut passed = own.passed_by_waiting(pos);
         let mut interrupted = false;
@@ -154,7 +148,7 @@ impl Stream {
             // The writer may be waiting for just that.
             if passed.take().is_some_and(|to| inner.pass(seat, to)) {
                 self.finish_drain(inner);
-                inner = self.inner.lock();
+                inner = self.read_bytes();
                 continue;
             }
             if inner.is_out_of_reach(seat, own.position(pos), pos) {
@@ -162,7 +156,7 @@ impl Stream {
                     if let Some(drained) = inner.pass_lent(seat, own, pos) {
                         if drained {
                             self.finish_drain(inner);
-                            inner = self.inner.lock();
+                            inner = self.read_bytes();
                         }
                         continue;
                     }
@@ -181,7 +175,7 @@ impl Stream {
 
     /// The run of data, or of nothing, from `pos` on.
     pub(crate) fn extent(&self, pos: u64) -> Extent {
-        let inner = self.inner.lock();
+        let inner = self.inspect();
         let end = inner.buffer.len();
         let is_data = inner.buffer.next_data(pos) == Some(pos);
         let next = if is_data {
@@ -199,13 +193,13 @@ impl Stream {
     ///
     /// `ENXIO` if there is none.
     pub(crate) fn next_data(&self, pos: u64) -> Result<u64> {
-        self.inner.lock().buffer.next_data(pos).ok_or(ENXIO)
+        self.inspect().buffer.next_data(pos).ok_or(ENXIO)
     }
 
     /// The first position from `pos` on that is in a hole, the end counting as one: `SEEK_HOLE`.
     ///
     /// `ENXIO` if `pos` is at the end or past it.
     pub(crate) fn next_hole(&self, pos: u64) -> Result<u64> {
-        self.inner.lock().buffer.next_hole(pos).ok_or(ENXIO)
+        self.inspect().buffer.next_hole(pos).ok_or(ENXIO)
     }
 }

@@ -26,7 +26,7 @@ impl Writer<'_> {
         self.stream
             .unmap_ahead(len.next_multiple_of(PAGE_BYTES)..self.len());
         let removed = {
-            let mut inner = self.stream.inner.lock();
+            let mut inner = self.stream.change_bytes();
             let shrinks = len < inner.buffer.len();
             if inner.is(Property::Sealed) || (inner.is(Property::AppendOnly) && shrinks) {
                 return Err(EPERM);
@@ -56,7 +56,7 @@ impl Writer<'_> {
     /// `EPERM` if the stream is sealed or only appended to; `ENOMEM`.
     pub(crate) fn punch(&self, range: Range<u64>) -> Result {
         self.stream.unmap_ahead(range.clone());
-        let mut inner = self.stream.inner.lock();
+        let mut inner = self.stream.change_bytes();
         if inner.is(Property::Sealed) || inner.is(Property::AppendOnly) {
             return Err(EPERM);
         }
@@ -82,7 +82,7 @@ impl Writer<'_> {
     /// as it was.
     pub(crate) fn zero(&self, range: Range<u64>, keep_size: bool) -> Result {
         {
-            let inner = self.stream.inner.lock();
+            let inner = self.stream.inspect();
             if inner.is(Property::AppendOnly) {
                 return Err(EPERM);
             }
@@ -102,13 +102,13 @@ impl Writer<'_> {
     /// Errors are those of [`Writer::zero`], but a stream that is only appended to may be reserved.
     pub(crate) fn reserve(&self, range: Range<u64>, keep_size: bool) -> Result {
         let before = {
-            let inner = self.stream.inner.lock();
+            let inner = self.stream.share_pages();
             inner.may_reserve(&range)?;
             inner.buffer.try_clone()?
         };
         self.pay_for(&range)?;
         let reserved = in_slices(&range, |start, len| {
-            let mut inner = self.stream.inner.lock();
+            let mut inner = self.stream.change_bytes();
             // What readers have drained meanwhile needs no memory.
             let end = start + len;
             let start = start.max(inner.draining.position().min(end));
@@ -120,7 +120,7 @@ impl Writer<'_> {
             self.stream.unmap_ahead(range.clone());
         }
         let removed = {
-            let mut inner = self.stream.inner.lock();
+            let mut inner = self.stream.change_bytes();
             let removed = if reserved.is_err() {
                 // Nothing else has changed meanwhile but for what was drained.
                 let reserved = inner.buffer.take_back(range, before);

@@ -57,7 +57,7 @@ impl Stream {
     /// `ENOMEM` if there is no memory for the entry.
     pub(crate) fn attach(self: Arc<Self>, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
         let new = access.drains().then(NewReader::new).transpose()?;
-        let mut inner = self.inner.lock();
+        let mut inner = self.change_members();
         let mark = new.map(|new| inner.draining.enter(new));
         inner.readers += usize::from(access.read);
         inner.writers += usize::from(access.write);
@@ -100,7 +100,7 @@ impl Drop for Seat {
     /// Takes back [`Stream::attach`], and wakes whoever waited for this handle.
     fn drop(&mut self) {
         let stream = &self.stream;
-        let mut inner = stream.inner.lock();
+        let mut inner = stream.change_members();
         inner.readers -= usize::from(self.access.read);
         inner.writers -= usize::from(self.access.write);
         inner.feeders -= usize::from(self.access.feeds());

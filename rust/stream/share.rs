@@ -41,7 +41,7 @@ impl Stream {
     /// handle may not share pages.
     pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
         let (buffer, draining, limit, properties) = {
-            let inner = self.inner.lock();
+            let inner = self.share_pages();
             inner.may_share(access)?;
             let draining = inner.draining.of_clone();
             let kept = Property::NoShare | Property::Follow;
@@ -56,7 +56,7 @@ impl Stream {
     ///
     /// `EPERM` if the handle may not share pages.
     pub(crate) fn snapshot(&self, access: Access) -> Result<(SizedBuffer, u64)> {
-        let inner = self.inner.lock();
+        let inner = self.share_pages();
         inner.may_share(access)?;
         Ok((inner.buffer.try_clone()?, inner.draining.position()))
     }
@@ -92,7 +92,7 @@ impl Stream {
         if inner.may_share(seat.access).is_err() {
             drop(inner);
             done = self.give(pos, pipe, len)?;
-            inner = self.inner.lock();
+            inner = self.read_bytes();
         }
         while done < len && !pipe.is_full() && inner.may_share(seat.access).is_ok() {
             let here = pos.saturating_add(done as u64);
@@ -134,7 +134,7 @@ impl Writer<'_> {
     /// `ENOMEM`, `EFBIG`.
     pub(crate) fn adopt(&self, pos: u64, page: PageRef) -> Result {
         {
-            let mut inner = self.stream.inner.lock();
+            let mut inner = self.stream.change_bytes();
             if pos < inner.draining.position() {
                 return Err(ENXIO);
             }

@@ -2,7 +2,7 @@
 
 //! Tasks that wait for a stream to change.
 
-use super::Inner;
+use super::locks::Locked;
 use kernel::{
     new_condvar,
     prelude::*,
@@ -10,10 +10,6 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
-        },
-        lock::{
-            mutex::MutexBackend,
-            Guard, //
         },
         CondVar,
         CondVarTimeoutResult, //
@@ -40,7 +36,7 @@ impl Waiters {
     }
 
     /// Gives up the lock until woken. Returns whether a signal is pending.
-    pub(super) fn wait(&self, inner: &mut Guard<'_, Inner, MutexBackend>) -> bool {
+    pub(super) fn wait(&self, inner: &mut Locked<'_>) -> bool {
         self.asleep.fetch_add(1, Relaxed);
         let interrupted = self.changed.wait_interruptible(inner);
         self.asleep.fetch_sub(1, Relaxed);
@@ -48,11 +44,7 @@ impl Waiters {
     }
 
     /// As [`Waiters::wait`], for some time at the most.
-    pub(super) fn wait_for(
-        &self,
-        inner: &mut Guard<'_, Inner, MutexBackend>,
-        time: Jiffies,
-    ) -> bool {
+    pub(super) fn wait_for(&self, inner: &mut Locked<'_>, time: Jiffies) -> bool {
         self.asleep.fetch_add(1, Relaxed);
         let result = self.changed.wait_interruptible_timeout(inner, time);
         self.asleep.fetch_sub(1, Relaxed);

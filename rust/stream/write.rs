@@ -31,7 +31,7 @@ impl Stream {
     pub(crate) fn lock_for_writing(&self) -> Result<Writer<'_>> {
         Ok(Writer {
             stream: self,
-            _writing: self.writing.lock()?,
+            _writing: self.locks.writing()?,
         })
     }
 
@@ -39,7 +39,7 @@ impl Stream {
     pub(crate) fn try_lock_for_writing(&self) -> Result<Writer<'_>> {
         Ok(Writer {
             stream: self,
-            _writing: self.writing.try_lock().ok_or(EAGAIN)?,
+            _writing: self.locks.try_writing()?,
         })
     }
 
@@ -47,7 +47,7 @@ impl Stream {
     ///
     /// `ERESTARTSYS` when a signal comes.
     pub(crate) fn wait_for_room(&self, pos: u64, bytes: u64) -> Result {
-        let mut inner = self.inner.lock();
+        let mut inner = self.inspect();
         let end = pos.saturating_add(bytes);
         let mut interrupted = false;
         while inner.can_drain() && inner.ceiling().is_some_and(|ceiling| end > ceiling) {
@@ -63,7 +63,7 @@ impl Stream {
     ///
     /// `ERESTARTSYS` when a signal comes.
     pub(crate) fn wait_for_time(&self, left: impl FnOnce() -> Option<Delta>) -> Result {
-        let mut inner = self.inner.lock();
+        let mut inner = self.inspect();
         let Some(time) = left() else {
             return Ok(());
         };
@@ -78,7 +78,7 @@ impl Stream {
     /// handle's time is no concern of the others.
     pub(crate) fn change_for_sleepers(&self, change: impl FnOnce()) {
         {
-            let _inner = self.inner.lock();
+            let _inner = self.change_rules();
             change();
         }
         self.room.notify();
@@ -124,7 +124,7 @@ impl Writer<'_> {
 
     /// As [`Writer::allowance`], but for the user.
     pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
-        let mut inner = self.stream.inner.lock();
+        let mut inner = self.stream.change_bytes();
         // Should there have been no memory for it before.
         drop(inner.free_drained());
         let before_end = pos < inner.buffer.len();
@@ -152,7 +152,7 @@ impl Writer<'_> {
     pub(crate) fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, limit: usize) -> Progress {
         copy_in(src, limit, |done, src| {
             let here = pos.saturating_add(done as u64);
-            let mut inner = self.stream.inner.lock();
+            let mut inner = self.stream.change_bytes();
             if here < inner.draining.position() {
                 return (0, Err(ENXIO));
             }
@@ -197,7 +197,7 @@ impl Writer<'_> {
         grow: bool,
     ) -> Result {
         self.stream.unmap_ahead(range.clone());
-        let mut inner = self.stream.inner.lock();
+        let mut inner = self.stream.change_bytes();
         if range.start < inner.draining.position() {
             return Err(ENXIO);
         }
