@@ -20,7 +20,7 @@ pub(crate) mod mmap;
 pub(crate) mod mutex;
 pub mod page;
 pub(crate) mod poll;
-
+pub(crate) mod rwsem;
 pub(crate) mod sched;
 pub(crate) mod shared;
 pub(crate) mod splice;
