@@ -29,6 +29,7 @@ use crate::{
     stream::{
         Access,
         Own,
+        Patience,
         Seat,
         Stream, //
     },
@@ -127,7 +128,10 @@ impl Handle {
             pos,
             own,
             &mut DestIter::new(dst),
-            kiocb.is_nonblocking(),
+            match kiocb.is_nowait() {
+                true => Patience::Nothing,
+                false => kiocb.is_nonblocking().into(),
+            },
         );
         if look {
             self.seat.look_on_return(kiocb.open_file());

@@ -26,10 +26,11 @@
 //!
 //! # Concurrency
 //!
-//! A node with several owners is read, lent from and copied by each under the lock of its own
-//! stream, so marks are cleared, and notes made, atomically. Marks are set, and notes passed on, by a
-//! single owner only, who has seen the others go with an acquire ([`Shared::get_mut`]), and with
-//! them what they cleared and noted.
+//! Several tasks can read a node and lend its pages at once: each owner of a node has a lock of its
+//! own, and readers of one stream share that stream's lock. So marks are cleared, and notes made,
+//! atomically. Marks are set, and notes passed on, by the single owner of a node, who has the stream
+//! for itself (`&mut`). It has seen the other owners go with an acquire ([`Shared::get_mut`]), and
+//! readers of its own stream with the lock; and with them what they cleared and noted.
 
 use super::node::{
     Interior,

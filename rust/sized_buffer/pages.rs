@@ -65,6 +65,11 @@ impl SizedBuffer {
         }
     }
 
+    /// The page that [`Self::page_to_map`] returns, if there is one already.
+    pub fn mapped_page(&self, pos: u64) -> Option<&PageRef> {
+        self.tree.page_or_shadow(pos / PAGE_BYTES)
+    }
+
     /// The page that holds the byte at `pos`, for a mapping that shows later writes as well.
     ///
     /// A hole gets a page of zeros for it, and stays a hole: memory of whoever maps it, in which a

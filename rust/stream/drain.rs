@@ -26,10 +26,17 @@
 //! is not held. Where nodes are shared with a clone that takes memory, and if there is none, the next
 //! drain or write tries again. So the position never depends on whether memory was there.
 //!
-//! All of it is protected by `inner`: see [`locks`](super::locks).
+//! # Locks
+//!
+//! [`Draining`] is a part of `inner`, and so changes under its write side. [`Books`] have a lock of
+//! their own, because a reader changes them under the read side. A reader that finds that all have
+//! passed more than is drained takes the write side to drain. See [`locks`](super::locks).
 
 use super::{
-    locks::Locked,
+    locks::{
+        Change,
+        View, //
+    },
     Inner,
     Property,
     Seat,
@@ -122,7 +129,7 @@ fn file_position(file: &File) -> u64 {
     u64::try_from(file.position()).unwrap_or(u64::MAX)
 }
 
-/// A reader's place in [`Draining::readers`].
+/// A reader's place in [`Books`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     /// All before this position has been passed.
@@ -146,7 +153,7 @@ impl Lent {
 /// What a reader knows of its entry.
 pub(crate) struct Mark {
     reader: u64,
-    /// [`Place::passed`]; changes under the lock.
+    /// [`Place::passed`]; changes under the lock of the books.
     passed: Atomic<u64>,
     /// The task whose call is looked at when it returns, or 0.
     caller: Atomic<i32>,
@@ -185,13 +192,13 @@ impl NewReader {
     }
 }
 
-/// What has been drained, and where the readers are.
+/// What has been drained.
 pub(super) struct Draining {
     position: u64,
     /// Pages before this position have been freed. At most `position`.
     freed: u64,
-    /// The readers, the slowest first. An update reuses the node, so it needs no memory.
-    readers: RBTree<Place, Lent>,
+    /// How many entries the books have.
+    readers: usize,
 }
 
 impl Draining {
@@ -200,16 +207,15 @@ impl Draining {
         Self {
             position: 0,
             freed: 0,
-            readers: RBTree::new(),
+            readers: 0,
         }
     }
 
-    /// The books of a clone: the same bytes are gone, and nobody reads.
+    /// For a clone: the same bytes are gone, and nobody reads.
     pub(super) fn of_clone(&self) -> Self {
         Self {
-            position: self.position,
-            freed: self.freed,
-            readers: RBTree::new(),
+            readers: 0,
+            ..*self
         }
     }
 
@@ -220,21 +226,58 @@ impl Draining {
 
     /// Whether there are readers.
     pub(super) fn has_readers(&self) -> bool {
-        !self.readers.is_empty()
+        self.readers != 0
     }
 
-    /// Enters a reader. It has passed what is drained.
-    pub(super) fn enter(&mut self, new: NewReader) -> Arc<Mark> {
+    /// Whether there are whole pages of drained bytes.
+    fn has_pages(&self) -> bool {
+        self.freed < first_of_page(self.position)
+    }
+
+    /// There may be memory behind [`Self::position`] again, from `start` on.
+    fn put_behind(&mut self, start: u64) {
+        self.freed = self.freed.min(first_of_page(start));
+    }
+
+    /// Takes out the memory of bytes that are gone, if there is any. If there is no memory for that
+    /// (see above), it is left to the next time.
+    fn free(&mut self, buffer: &mut SizedBuffer) -> Option<Removed> {
+        if !self.has_pages() {
+            return None;
+        }
+        let end = first_of_page(self.position);
+        let removed = buffer.punch(self.freed..end).ok()?;
+        self.freed = end;
+        Some(removed)
+    }
+}
+
+/// Where the readers are.
+pub(super) struct Books {
+    /// The slowest first. An update reuses the node, so it needs no memory.
+    readers: RBTree<Place, Lent>,
+}
+
+impl Books {
+    pub(super) fn new() -> Self {
+        Self {
+            readers: RBTree::new(),
+        }
+    }
+
+    /// Enters a reader, who has passed what lies before `passed`.
+    fn enter(&mut self, new: NewReader, passed: u64) -> Arc<Mark> {
         let NewReader { mark, node } = new;
-        mark.passed.store(self.position, Relaxed);
-        let lent = Lent::nothing(self.position);
+        mark.passed.store(passed, Relaxed);
         // The number is new, so there is no such entry yet.
-        let _ = self.readers.insert(node.into_node(mark.place(), lent));
+        let _ = self
+            .readers
+            .insert(node.into_node(mark.place(), Lent::nothing(passed)));
         mark
     }
 
     /// Takes out a reader that goes.
-    pub(super) fn leave(&mut self, mark: &Mark) {
+    fn leave(&mut self, mark: &Mark) {
         let _ = self.readers.remove(&mark.place());
     }
 
@@ -318,23 +361,6 @@ impl Draining {
                 .lent(mark)
                 .is_some_and(|lent| lent.from < pos && lent.to == pos)
     }
-
-    /// There may be memory behind [`Self::position`] again, from `start` on.
-    fn put_behind(&mut self, start: u64) {
-        self.freed = self.freed.min(first_of_page(start));
-    }
-
-    /// Takes out the memory of bytes that are gone, if there is any. If there is no memory for that
-    /// (see above), it is left to the next time.
-    fn free(&mut self, buffer: &mut SizedBuffer) -> Option<Removed> {
-        let end = first_of_page(self.position);
-        if self.freed >= end {
-            return None;
-        }
-        let removed = buffer.punch(self.freed..end).ok()?;
-        self.freed = end;
-        Some(removed)
-    }
 }
 
 fn first_of_page(pos: u64) -> u64 {
@@ -352,23 +378,15 @@ impl Inner {
         self.is_drained() && self.draining.has_readers()
     }
 
-    /// Moves the books to what all readers have passed. Returns whether they moved:
-    /// [`Stream::finish_drain`] is to be called then.
-    pub(super) fn drain(&mut self) -> bool {
-        if !self.is_drained() {
-            return false;
-        }
-        let Some(passed) = self.draining.passed() else {
-            return false;
-        };
-        let passed = passed.min(self.buffer.len());
-        if passed <= self.draining.position {
-            // There may have been no memory for it before.
-            drop(self.free_drained());
-            return false;
-        }
-        self.draining.position = passed;
-        true
+    /// Where draining is to move to, if it is behind what all readers have passed.
+    fn drains_to(&self, books: &Books) -> Option<u64> {
+        let passed = books.passed().filter(|_| self.is_drained())?;
+        Some(passed.min(self.buffer.len())).filter(|to| *to > self.draining.position)
+    }
+
+    /// Whether there is something to drain, or to free: [`Stream::drain`] is to be called then.
+    fn is_due(&self, books: &Books) -> bool {
+        self.drains_to(books).is_some() || (self.is_drained() && self.draining.has_pages())
     }
 
     /// Takes out the memory of what was drained, if there is some left: to be dropped when the lock
@@ -393,44 +411,6 @@ impl Inner {
         self.settle();
     }
 
-    /// As [`Draining::look`], and drains. Returns what [`Inner::drain`] does, as the others do.
-    pub(super) fn look(&mut self, seat: &Seat, own: u64) -> bool {
-        let Some(mark) = seat.mark() else {
-            return false;
-        };
-        self.draining.look(mark, own);
-        self.drain()
-    }
-
-    /// As [`Draining::pass`], and drains.
-    pub(super) fn pass(&mut self, seat: &Seat, to: u64) -> bool {
-        let Some(mark) = seat.mark() else {
-            return false;
-        };
-        self.draining.pass(mark, to);
-        self.drain()
-    }
-
-    /// As [`Draining::pass_lent`], and drains: `None` if there is no such request.
-    pub(super) fn pass_lent(&mut self, seat: &Seat, own: u64, to: u64) -> Option<bool> {
-        let lent = self.draining.pass_lent(seat.mark()?, own, to);
-        lent.then(|| self.drain())
-    }
-
-    /// As [`Draining::lend`]. Returns whether to look at the position when the call returns.
-    pub(super) fn lend(&mut self, seat: &Seat, own: u64, pos: u64, end: u64) -> bool {
-        let Some(mark) = seat.mark() else {
-            return false;
-        };
-        self.draining.lend(mark, own, pos, end) && self.is_drained()
-    }
-
-    /// As [`Draining::goes_on`].
-    pub(super) fn goes_on(&mut self, seat: &Seat, pos: u64) -> bool {
-        let mark = seat.mark();
-        mark.is_some_and(|mark| self.draining.goes_on(mark, pos))
-    }
-
     /// Whether the byte at `pos` cannot be written before a reader at `own` has moved on.
     pub(super) fn is_out_of_reach(&self, seat: &Seat, own: u64, pos: u64) -> bool {
         let (Some(mark), Some(limit)) = (seat.mark(), self.limit) else {
@@ -442,9 +422,100 @@ impl Inner {
     }
 }
 
+/// What readers do to the books. Each returns whether [`Stream::drain`] is to be called, once the
+/// view is dropped.
+impl View<'_> {
+    /// As [`Books::look`].
+    pub(super) fn look(&self, seat: &Seat, own: u64) -> bool {
+        seat.mark().is_some_and(|mark| self.look_at(mark, own))
+    }
+
+    fn look_at(&self, mark: &Mark, own: u64) -> bool {
+        let mut books = self.books();
+        books.look(mark, own);
+        self.is_due(&books)
+    }
+
+    /// As [`Books::pass`].
+    pub(super) fn pass(&self, seat: &Seat, to: u64) -> bool {
+        let Some(mark) = seat.mark() else {
+            return false;
+        };
+        let mut books = self.books();
+        books.pass(mark, to);
+        self.is_due(&books)
+    }
+
+    /// As [`Books::pass_lent`]: `None` if there is no such request.
+    pub(super) fn pass_lent(&self, seat: &Seat, own: u64, to: u64) -> Option<bool> {
+        let mut books = self.books();
+        let lent = books.pass_lent(seat.mark()?, own, to);
+        lent.then(|| self.is_due(&books))
+    }
+
+    /// As [`Books::lend`], but returns whether to look at the position when the call returns.
+    pub(super) fn lend(&self, seat: &Seat, own: u64, pos: u64, end: u64) -> bool {
+        let Some(mark) = seat.mark() else {
+            return false;
+        };
+        self.books().lend(mark, own, pos, end) && self.is_drained()
+    }
+
+    /// As [`Books::goes_on`], which it returns.
+    pub(super) fn goes_on(&self, seat: &Seat, pos: u64) -> bool {
+        let mark = seat.mark();
+        mark.is_some_and(|mark| self.books().goes_on(mark, pos))
+    }
+}
+
+impl Change<'_> {
+    /// Enters a reader. It has passed what is drained.
+    pub(super) fn enter(&mut self, new: NewReader) -> Arc<Mark> {
+        self.draining.readers += 1;
+        self.books().enter(new, self.draining.position)
+    }
+
+    /// Takes out a reader that goes.
+    pub(super) fn leave(&mut self, mark: &Mark) {
+        self.draining.readers -= 1;
+        self.books().leave(mark);
+    }
+
+    /// Moves draining to what all readers have passed. Returns whether it moved:
+    /// [`Stream::finish_drain`] is to be called then.
+    pub(super) fn drain(&mut self) -> bool {
+        let to = self.drains_to(&self.books());
+        match to {
+            Some(to) => self.draining.position = to,
+            // There may have been no memory for it before.
+            None if self.is_drained() => drop(self.free_drained()),
+            None => (),
+        }
+        to.is_some()
+    }
+}
+
 impl Stream {
+    /// Drains what all readers have passed, if that is still to be done.
+    pub(super) fn drain(&self) {
+        self.drain_by(self.change_bytes());
+    }
+
+    /// As [`Stream::drain`], or `EAGAIN` if that would wait for a lock. The books stay as they are, so
+    /// the next look at them finds that it is still to be done.
+    pub(super) fn try_drain(&self) -> Result {
+        self.drain_by(self.try_change_bytes()?);
+        Ok(())
+    }
+
+    fn drain_by(&self, mut inner: Change<'_>) {
+        if inner.drain() {
+            self.finish_drain(inner);
+        }
+    }
+
     /// Frees what was drained, and tells the writers that there is room.
-    pub(super) fn finish_drain<'a>(&'a self, mut inner: Locked<'a>) {
+    pub(super) fn finish_drain<'a>(&'a self, mut inner: Change<'a>) {
         let range = inner.draining.freed..first_of_page(inner.draining.position);
         if range.end.saturating_sub(range.start) <= SLICE as u64 {
             inner.unmap(range, false);
@@ -462,17 +533,23 @@ impl Stream {
 
     /// Looks where the handle's position is, and notes what it has kept of what it was lent.
     pub(crate) fn look(&self, seat: &Seat, file: &File) {
-        let mut inner = self.read_bytes();
-        if inner.look(seat, file_position(file)) {
-            self.finish_drain(inner);
+        if let Some(mark) = seat.mark() {
+            self.look_at(mark, file);
+        }
+    }
+
+    fn look_at(&self, mark: &Mark, file: &File) {
+        let due = self.read_bytes().look_at(mark, file_position(file));
+        if due {
+            self.drain();
         }
     }
 
     /// Notes that a handle has passed what lies before `pos`, its position.
     pub(crate) fn pass(&self, seat: &Seat, pos: u64) {
-        let mut inner = self.read_bytes();
-        if inner.pass(seat, pos) {
-            self.finish_drain(inner);
+        let due = self.read_bytes().pass(seat, pos);
+        if due {
+            self.drain();
         }
     }
 
@@ -480,7 +557,7 @@ impl Stream {
     /// there, as it may only want to know where the end is.
     pub(crate) fn moved(&self, seat: &Seat, pos: u64) {
         if let Some(mark) = seat.mark() {
-            self.read_bytes().draining.moved(mark, pos);
+            self.read_bytes().books().moved(mark, pos);
         }
     }
 }
@@ -505,11 +582,7 @@ impl Seat {
             let mark = mark_then;
             mark.looks.fetch_sub(1, Relaxed);
             let _ = mark.caller.cmpxchg(caller, 0, Full);
-            let mut inner = stream.read_bytes();
-            inner.draining.look(&mark, file_position(file));
-            if inner.drain() {
-                stream.finish_drain(inner);
-            }
+            stream.look_at(&mark, file);
         });
         match queued {
             // A worker of io_uring makes one call after the other before it runs what is queued.
@@ -526,55 +599,55 @@ mod tests {
 
     #[test]
     fn the_slowest_reader_counts() -> Result {
-        let mut draining = Draining::new();
-        assert_eq!(draining.passed(), None);
-        let first = draining.enter(NewReader::new()?);
-        let second = draining.enter(NewReader::new()?);
-        draining.pass(&first, 10);
-        assert_eq!(draining.passed(), Some(0));
-        draining.pass(&second, 20);
-        assert_eq!(draining.passed(), Some(10));
-        draining.leave(&first);
-        assert_eq!(draining.passed(), Some(20));
-        draining.leave(&second);
-        assert!(!draining.has_readers());
+        let mut books = Books::new();
+        assert_eq!(books.passed(), None);
+        let first = books.enter(NewReader::new()?, 0);
+        let second = books.enter(NewReader::new()?, 0);
+        books.pass(&first, 10);
+        assert_eq!(books.passed(), Some(0));
+        books.pass(&second, 20);
+        assert_eq!(books.passed(), Some(10));
+        books.leave(&first);
+        assert_eq!(books.passed(), Some(20));
+        books.leave(&second);
+        assert_eq!(books.passed(), None);
         Ok(())
     }
 
     #[test]
     fn what_is_lent_counts_when_the_position_follows() -> Result {
-        let mut draining = Draining::new();
-        let reader = draining.enter(NewReader::new()?);
-        assert!(draining.lend(&reader, 0, 0, 10));
+        let mut books = Books::new();
+        let reader = books.enter(NewReader::new()?, 0);
+        assert!(books.lend(&reader, 0, 0, 10));
         // `pread`: the position stays.
-        draining.look(&reader, 0);
-        assert_eq!(draining.passed(), Some(0));
+        books.look(&reader, 0);
+        assert_eq!(books.passed(), Some(0));
         // Elsewhere.
-        assert!(!draining.lend(&reader, 0, 11, 20));
-        draining.look(&reader, 20);
-        assert_eq!(draining.passed(), Some(0));
+        assert!(!books.lend(&reader, 0, 11, 20));
+        books.look(&reader, 20);
+        assert_eq!(books.passed(), Some(0));
         // `sendfile`: it goes on, and gives back a part.
-        assert!(draining.lend(&reader, 0, 10, 20));
-        draining.look(&reader, 15);
-        assert_eq!(draining.passed(), Some(15));
-        draining.look(&reader, 20);
-        assert_eq!(draining.passed(), Some(15));
+        assert!(books.lend(&reader, 0, 10, 20));
+        books.look(&reader, 15);
+        assert_eq!(books.passed(), Some(15));
+        books.look(&reader, 20);
+        assert_eq!(books.passed(), Some(15));
         Ok(())
     }
 
     #[test]
     fn a_seek_passes_nothing() -> Result {
-        let mut draining = Draining::new();
-        let reader = draining.enter(NewReader::new()?);
-        draining.lend(&reader, 0, 0, 10);
-        draining.moved(&reader, 10);
-        draining.look(&reader, 10);
-        assert_eq!(draining.passed(), Some(0));
-        draining.lend(&reader, 10, 10, 30);
-        draining.look(&reader, 30);
-        assert_eq!(draining.passed(), Some(30));
-        draining.moved(&reader, 20);
-        assert_eq!(draining.passed(), Some(20));
+        let mut books = Books::new();
+        let reader = books.enter(NewReader::new()?, 0);
+        books.lend(&reader, 0, 0, 10);
+        books.moved(&reader, 10);
+        books.look(&reader, 10);
+        assert_eq!(books.passed(), Some(0));
+        books.lend(&reader, 10, 10, 30);
+        books.look(&reader, 30);
+        assert_eq!(books.passed(), Some(30));
+        books.moved(&reader, 20);
+        assert_eq!(books.passed(), Some(20));
         Ok(())
     }
 

@@ -14,11 +14,12 @@
 //!    writes to an ordinary file. Memory of the caller may be faulted in under it. A task that waits
 //!    for it can be killed.
 //! 3. `mm->mmap_lock`: held during a page fault, also on a mapping of the stream itself.
-//! 4. `Locks::inner`: the bytes and the counts. No page fault happens under it: memory of the caller
-//!    is copied with page faults disabled, and faulted in after the lock is dropped. Nothing holds it
-//!    for a time that grows with the size of a call.
-//! 5. Under `inner`, and not together: `Rate::state` of a handle; `i_mmap_rwsem` of the inode, and
-//!    the page table locks below it (pages are mapped, and taken out of mappings).
+//! 4. `Locks::inner`: the bytes and the counts; a reader-writer lock. No page fault happens under it:
+//!    memory of the caller is copied with page faults disabled, and faulted in after the lock is
+//!    dropped. Nothing holds either side for a time that grows with the size of a call.
+//! 5. Under `inner`, and not together: `Locks::books`, how far readers have come; `Rate::state` of a
+//!    handle; `i_mmap_rwsem` of the inode, and the page table locks below it (pages are mapped, and
+//!    taken out of mappings).
 //! 6. The locks of the wait queues, and of the table of users ([`quota`](super::quota)).
 //!
 //! `inner` of two streams is never held at the same time: a clone or a reflink takes a snapshot of
@@ -29,36 +30,62 @@
 //!
 //! `inner` is private to this file. An entrance says what the caller is going to do:
 //!
-//! | entrance | for |
-//! | --- | --- |
-//! | [`Stream::inspect`] | figures: length, runs of data, who has the stream open; waiting for a change of these |
-//! | [`Stream::read_bytes`] | bytes that are copied, lent or mapped; the readers' books |
-//! | [`Stream::change_bytes`] | bytes, length, memory, and what is paid for it |
-//! | [`Stream::share_pages`] | a clone, for another stream or for a way back |
-//! | [`Stream::change_rules`] | limit, properties, rate |
-//! | [`Stream::change_members`] | handles that come and go, with their inode |
+//! | entrance | side | for |
+//! | --- | --- | --- |
+//! | [`Stream::inspect`] | read | figures: length, runs of data, who has the stream open; waiting for a change of these |
+//! | [`Stream::read_bytes`] | read | bytes that are copied, lent or mapped; the readers' books |
+//! | [`Stream::change_bytes`] | write | bytes, length, memory, and what is paid for it |
+//! | [`Stream::share_pages`] | write | a clone, for another stream or for a way back |
+//! | [`Stream::change_rules`] | write | limit, properties, rate |
+//! | [`Stream::change_members`] | write | handles that come and go, with their inode |
 //!
-//! [`Pipe::unlocked`]: crate::sys::splice::Pipe::unlocked
+//! A reader that has to change more than its books drops the read side, takes the write side, and
+//! decides anew what is to be done: there is no upgrade, as two readers would wait for each other.
+//!
+//! # No wake-up is missed
+//!
+//! A task that waits looks at the stream and joins the wait queue under the read side, in one piece.
+//! What it waits for changes under the write side only: bytes, length, drained position, limit,
+//! properties, members, and the rate ([`Stream::change_for_sleepers`]). The changer wakes after it has
+//! dropped the write side. The two sides exclude each other, so there are two cases. The change comes
+//! first: the task sees it, and does not sleep. Or the task comes first: it is in the queue when the
+//! changer looks there, also for the changer's view of memory, as `up_read` releases what `down_write`
+//! acquires. That several tasks wait under the read side at once makes no difference, because they
+//! change nothing that another waits for. The books are not waited for: a reader that moves them far
+//! enough goes on to move the drained position, under the write side.
 
 use super::{
+    drain::Books,
     Inner,
     Stream, //
 };
-use crate::sys::mutex::{
-    new_killable_mutex,
-    KillableGuard,
-    KillableMutex, //
+use crate::sys::{
+    mutex::{
+        new_killable_mutex,
+        KillableGuard,
+        KillableMutex, //
+    },
+    rwsem::{
+        new_rw_semaphore,
+        ReadGuard,
+        RwSemaphore,
+        WriteGuard, //
+    },
+};
+use core::ops::{
+    Deref,
+    DerefMut, //
 };
 use kernel::{
-    new_mutex,
+    new_spinlock,
     prelude::*,
     sync::{
-        lock::{
-            mutex::MutexBackend,
-            Guard, //
-        },
-        Mutex, //
+        CondVar,
+        CondVarTimeoutResult,
+        SpinLock,
+        SpinLockGuard, //
     },
+    time::Jiffies, //
 };
 
 /// The locks of a stream.
@@ -67,14 +94,17 @@ pub(super) struct Locks {
     #[pin]
     writing: KillableMutex,
     #[pin]
-    inner: Mutex<Inner>,
+    inner: RwSemaphore<Inner>,
+    #[pin]
+    books: SpinLock<Books>,
 }
 
 impl Locks {
     pub(super) fn new(inner: Inner) -> impl PinInit<Self> {
         pin_init!(Self {
             writing <- new_killable_mutex!("qemufile::writing"),
-            inner <- new_mutex!(inner, "qemufile::inner"),
+            inner <- new_rw_semaphore!(inner, "qemufile::inner"),
+            books <- new_spinlock!(Books::new(), "qemufile::books"),
         })
     }
 
@@ -89,37 +119,126 @@ impl Locks {
     }
 }
 
-/// A stream whose `inner` is locked.
-pub(super) type Locked<'a> = Guard<'a, Inner, MutexBackend>;
+/// A stream that others may look at, too, and nobody changes.
+pub(super) struct View<'a> {
+    stream: &'a Stream,
+    inner: ReadGuard<'a, Inner>,
+}
+
+impl<'a> View<'a> {
+    /// How far readers have come.
+    pub(super) fn books(&self) -> SpinLockGuard<'a, Books> {
+        self.stream.locks.books.lock()
+    }
+
+    /// Gives up the read side until `condvar` is notified. Returns whether a signal is pending.
+    pub(super) fn wait(&mut self, condvar: &CondVar) -> bool {
+        self.inner.wait_interruptible(condvar)
+    }
+
+    /// As [`View::wait`], for some time at the most.
+    pub(super) fn wait_for(&mut self, condvar: &CondVar, time: Jiffies) -> CondVarTimeoutResult {
+        self.inner.wait_interruptible_timeout(condvar, time)
+    }
+}
+
+impl Deref for View<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+/// A stream that this task changes, and nobody else looks at.
+pub(super) struct Change<'a> {
+    stream: &'a Stream,
+    inner: WriteGuard<'a, Inner>,
+}
+
+impl<'a> Change<'a> {
+    /// How far readers have come.
+    pub(super) fn books(&self) -> SpinLockGuard<'a, Books> {
+        self.stream.locks.books.lock()
+    }
+}
+
+impl Deref for Change<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl DerefMut for Change<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.inner
+    }
+}
 
 impl Stream {
     /// To look at figures, and to wait for a change of these.
-    pub(super) fn inspect(&self) -> Locked<'_> {
-        self.locks.inner.lock()
+    pub(super) fn inspect(&self) -> View<'_> {
+        self.view()
     }
 
     /// To copy, lend or map bytes, and to note how far readers have come.
-    pub(super) fn read_bytes(&self) -> Locked<'_> {
-        self.locks.inner.lock()
+    pub(super) fn read_bytes(&self) -> View<'_> {
+        self.view()
+    }
+
+    /// As [`Stream::read_bytes`], or `EAGAIN` if that would wait.
+    pub(super) fn try_read_bytes(&self) -> Result<View<'_>> {
+        let inner = self.locks.inner.try_read().ok_or(EAGAIN)?;
+        Ok(View {
+            stream: self,
+            inner,
+        })
     }
 
     /// To change bytes, length or memory.
-    pub(super) fn change_bytes(&self) -> Locked<'_> {
-        self.locks.inner.lock()
+    pub(super) fn change_bytes(&self) -> Change<'_> {
+        self.change()
+    }
+
+    /// As [`Stream::change_bytes`], or `EAGAIN` if that would wait.
+    pub(super) fn try_change_bytes(&self) -> Result<Change<'_>> {
+        let inner = self.locks.inner.try_write().ok_or(EAGAIN)?;
+        Ok(Change {
+            stream: self,
+            inner,
+        })
     }
 
     /// To make a clone of the buffer.
-    pub(super) fn share_pages(&self) -> Locked<'_> {
-        self.locks.inner.lock()
+    ///
+    /// A clone clears marks that a write in place relies on ([`cow`](crate::sized_buffer)).
+    pub(super) fn share_pages(&self) -> Change<'_> {
+        self.change()
     }
 
     /// To change what may be done.
-    pub(super) fn change_rules(&self) -> Locked<'_> {
-        self.locks.inner.lock()
+    pub(super) fn change_rules(&self) -> Change<'_> {
+        self.change()
     }
 
     /// To change who has the stream open.
-    pub(super) fn change_members(&self) -> Locked<'_> {
-        self.locks.inner.lock()
+    pub(super) fn change_members(&self) -> Change<'_> {
+        self.change()
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            stream: self,
+            inner: self.locks.inner.read(),
+        }
+    }
+
+    fn change(&self) -> Change<'_> {
+        Change {
+            stream: self,
+            inner: self.locks.inner.write(),
+        }
     }
 }

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::sys::{
     mmap::Fault,
-    page::MAX_REFS, //
+    page::{
+        PageRef,
+        MAX_REFS, //
+    },
 };
 use core::ops::Range;
 use kernel::prelude::*;
@@ -21,18 +24,17 @@ impl Stream {
     /// memory, and for a page that is mapped too often; `ENOMEM` without memory for page tables.
     pub(crate) fn fault(&self, fault: &Fault<'_>) -> Result {
         let pos = fault.page_index().checked_mul(PAGE_BYTES).ok_or(ENXIO)?;
-        // The lock keeps the page in its place until it is mapped; a change after that finds the
-        // mapping, and takes it away.
-        let mut inner = self.read_bytes();
-        if pos >= inner.buffer.len() || pos.saturating_add(PAGE_BYTES) <= inner.draining.position()
-        {
-            return Err(ENXIO);
+        // Most faults find a page, and only read.
+        let view = self.read_bytes();
+        view.may_map(pos)?;
+        if let Some(page) = view.buffer.mapped_page(pos) {
+            return map(fault, page);
         }
+        drop(view);
+        let mut inner = self.change_bytes();
+        inner.may_map(pos)?;
         // Without memory it is a `SIGBUS`: `VM_FAULT_OOM` would have the fault tried for ever.
-        match inner.buffer.page_to_map(pos).or(Err(EIO))? {
-            page if page.folio().refs() >= MAX_REFS => Err(EIO),
-            page => fault.map(page),
-        }
+        map(fault, inner.buffer.page_to_map(pos).or(Err(EIO))?)
     }
 
     /// Takes the pages of `range` out of all mappings, before a change will do so.
@@ -47,7 +49,25 @@ impl Stream {
     }
 }
 
+/// Maps `page` while a lock keeps it in its place: a change after that finds the mapping, and takes
+/// it away.
+fn map(fault: &Fault<'_>, page: &PageRef) -> Result {
+    if page.folio().refs() >= MAX_REFS {
+        return Err(EIO);
+    }
+    fault.map(page)
+}
+
 impl Inner {
+    /// `ENXIO` if there is no byte in the page at `pos`, or none that is not drained.
+    fn may_map(&self, pos: u64) -> Result {
+        let drained = self.draining.position();
+        if pos >= self.buffer.len() || pos.saturating_add(PAGE_BYTES) <= drained {
+            return Err(ENXIO);
+        }
+        Ok(())
+    }
+
     /// Takes the pages of `range` out of all mappings. `gone` says that they are no more: private
     /// copies go, too.
     pub(super) fn unmap(&self, range: Range<u64>, gone: bool) {

@@ -31,6 +31,7 @@ pub(crate) use self::{
         Property, //
     },
     quota::Account,
+    read::Patience,
     seat::{
         Access,
         Seat, //

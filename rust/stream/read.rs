@@ -3,7 +3,7 @@
 //! Taking bytes out of a stream.
 
 use super::{
-    locks::Locked,
+    locks::View,
     stall::Stall,
     Own,
     Progress,
@@ -27,6 +27,27 @@ pub(crate) struct Extent {
     pub(crate) is_data: bool,
 }
 
+/// What a call may wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// For bytes, and for locks.
+    Bytes,
+    /// For locks: `O_NONBLOCK`.
+    Locks,
+    /// For nothing: `RWF_NOWAIT`.
+    Nothing,
+}
+
+impl From<bool> for Patience {
+    /// For a call that is `nonblocking` or not.
+    fn from(nonblocking: bool) -> Self {
+        match nonblocking {
+            true => Self::Locks,
+            false => Self::Bytes,
+        }
+    }
+}
+
 impl Stream {
     /// Copies up to `buf.len()` bytes from `pos` on, and returns how many: 0 at the end.
     ///
@@ -39,7 +60,7 @@ impl Stream {
         buf: &mut [u8],
         nonblocking: bool,
     ) -> Result<usize> {
-        let inner = self.wait_for_data(seat, pos, own, nonblocking)?;
+        let inner = self.wait_for_data(seat, pos, own, nonblocking.into())?;
         Ok(inner.map_or(0, |inner| inner.buffer.read_at(pos, buf)))
     }
 
@@ -53,25 +74,26 @@ impl Stream {
         own: Own,
         nonblocking: bool,
     ) -> Result<u64> {
-        let inner = self.wait_for_data(seat, pos, own, nonblocking)?;
+        let inner = self.wait_for_data(seat, pos, own, nonblocking.into())?;
         Ok(inner.map_or(0, |inner| inner.buffer.len().saturating_sub(pos)))
     }
 
     /// Copies bytes from `pos` on to `dst` until it is full or the stream ends. Also returns whether
     /// to look at the handle's position when the call returns ([`Seat::look_on_return`]).
     ///
-    /// Waits for the first byte, unless `nonblocking`, while a handle other than the caller's may
-    /// still write: `EAGAIN` then; `ERESTARTSYS` when a signal comes; `EFAULT` if no byte could be
-    /// copied; `ENXIO` if the byte at `pos` has been drained; `ENOBUFS` if it cannot be written
-    /// before the handle has moved on.
+    /// Waits for the first byte, if `patience` allows, while a handle other than the caller's may
+    /// still write. `EAGAIN` where it would have to wait and may not; `ERESTARTSYS` when a signal
+    /// comes; `EFAULT` if no byte could be copied; `ENXIO` if the byte at `pos` has been drained;
+    /// `ENOBUFS` if it cannot be written before the handle has moved on.
     pub(crate) fn copy_out(
         &self,
         seat: &Seat,
         pos: u64,
         own: Own,
         dst: &mut DestIter<'_, '_>,
-        nonblocking: bool,
+        patience: impl Into<Patience>,
     ) -> (Progress, bool) {
+        let patience = patience.into();
         let (mut done, mut look) = (0, false);
         let mut stall = Stall::new();
         let end = loop {
@@ -79,28 +101,29 @@ impl Stream {
                 break Ok(());
             }
             let here = pos.saturating_add(done as u64);
-            let mut inner = match done {
-                0 => match self.wait_for_data(seat, pos, own, nonblocking) {
-                    Ok(Some(inner)) => inner,
-                    Ok(None) => break Ok(()),
-                    Err(err) => break Err(err),
-                },
-                _ => self.read_bytes(),
+            let view = match done {
+                0 => self.wait_for_data(seat, pos, own, patience),
+                _ => self.view_for(patience).map(Some),
             };
-            if here < inner.draining.position() {
+            let view = match view {
+                Ok(Some(view)) => view,
+                Ok(None) => break Ok(()),
+                Err(err) => break Err(err),
+            };
+            if here < view.draining.position() {
                 break Err(ENXIO);
             }
             // What was read before makes the end of the stream an end of the call.
-            if here >= inner.buffer.len() {
+            if here >= view.buffer.len() {
                 break Ok(());
             }
-            let copied = inner.buffer.read_to(here, dst.limit(stall.limit(SLICE)));
+            let copied = view.buffer.read_to(here, dst.limit(stall.limit(SLICE)));
             let next = here.saturating_add(copied as u64);
-            let faulted = dst.remaining() > 0 && next != inner.buffer.len();
+            let faulted = dst.remaining() > 0 && next != view.buffer.len();
             if copied > 0 && !matches!(own, Own::Follows | Own::Stays(_)) {
-                look |= inner.lend(seat, own.position(pos), pos, next);
+                look |= view.lend(seat, own.position(pos), pos, next);
             }
-            drop(inner);
+            drop(view);
             done += copied;
             if let Err(err) = stall.note(copied) {
                 break Err(err);
@@ -118,7 +141,7 @@ impl Stream {
     /// Waits until there is a byte at `pos`, or there will be none: `None`. `own` says where the
     /// handle's own position is; what that tells of the bytes before is noted (see [`super::drain`]).
     ///
-    /// `EAGAIN` if that would wait and is not to; `ERESTARTSYS` when a signal comes; `ENXIO` if
+    /// `EAGAIN` if that would wait and may not; `ERESTARTSYS` when a signal comes; `ENXIO` if
     /// the byte has been drained; `ENOBUFS` if the byte cannot be written, for the limit's sake,
     /// before the handle itself has moved on.
     pub(super) fn wait_for_data(
@@ -126,51 +149,66 @@ impl Stream {
         seat: &Seat,
         pos: u64,
         own: Own,
-        nonblocking: bool,
-    ) -> Result<Option<Locked<'_>>> {
-        let mut inner = self.read_bytes();
-        if inner.look(seat, own.position(pos)) {
-            self.finish_drain(inner);
-            inner = self.read_bytes();
+        patience: Patience,
+    ) -> Result<Option<View<'_>>> {
+        let mut view = self.view_for(patience)?;
+        if view.look(seat, own.position(pos)) {
+            view = self.drain_between(view, patience)?;
         }
         let mut passed = own.passed_by_waiting(pos);
         let mut interrupted = false;
         loop {
-            if pos < inner.draining.position() {
+            if pos < view.draining.position() {
                 return Err(ENXIO);
             }
-            if pos < inner.buffer.len() {
-                return Ok(Some(inner));
+            if pos < view.buffer.len() {
+                return Ok(Some(view));
             }
-            if !inner.others_may_write(seat.access) {
+            if !view.others_may_write(seat.access) {
                 return Ok(None);
             }
             // The writer may be waiting for just that.
-            if passed.take().is_some_and(|to| inner.pass(seat, to)) {
-                self.finish_drain(inner);
-                inner = self.read_bytes();
+            if passed.take().is_some_and(|to| view.pass(seat, to)) {
+                view = self.drain_between(view, patience)?;
                 continue;
             }
-            if inner.is_out_of_reach(seat, own.position(pos), pos) {
+            if view.is_out_of_reach(seat, own.position(pos), pos) {
                 if let Own::Queued(own) = own {
-                    if let Some(drained) = inner.pass_lent(seat, own, pos) {
-                        if drained {
-                            self.finish_drain(inner);
-                            inner = self.read_bytes();
+                    if let Some(due) = view.pass_lent(seat, own, pos) {
+                        if due {
+                            view = self.drain_between(view, patience)?;
                         }
                         continue;
                     }
                 }
                 return Err(ENOBUFS);
             }
-            if nonblocking || inner.goes_on(seat, pos) {
+            if patience != Patience::Bytes || view.goes_on(seat, pos) {
                 return Err(EAGAIN);
             }
             if interrupted {
                 return Err(ERESTARTSYS);
             }
-            interrupted = self.more.wait(&mut inner);
+            interrupted = self.more.wait(&mut view);
         }
+    }
+
+    /// A view to read bytes. `EAGAIN` if that would wait and may not.
+    fn view_for(&self, patience: Patience) -> Result<View<'_>> {
+        match patience {
+            Patience::Nothing => self.try_read_bytes(),
+            _ => Ok(self.read_bytes()),
+        }
+    }
+
+    /// Drains, and returns another view. `EAGAIN` if that would wait and may not.
+    fn drain_between(&self, view: View<'_>, patience: Patience) -> Result<View<'_>> {
+        drop(view);
+        match patience {
+            Patience::Nothing => self.try_drain()?,
+            _ => self.drain(),
+        }
+        self.view_for(patience)
     }
 
     /// The run of data, or of nothing, from `pos` on.

@@ -58,7 +58,7 @@ impl Stream {
     pub(crate) fn attach(self: Arc<Self>, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
         let new = access.drains().then(NewReader::new).transpose()?;
         let mut inner = self.change_members();
-        let mark = new.map(|new| inner.draining.enter(new));
+        let mark = new.map(|new| inner.enter(new));
         inner.readers += usize::from(access.read);
         inner.writers += usize::from(access.write);
         inner.feeders += usize::from(access.feeds());
@@ -108,7 +108,7 @@ impl Drop for Seat {
         let ends = self.access.write && inner.awaited() <= 1;
         let (mut drained, mut makes_room) = (false, false);
         if let Some(mark) = &self.mark {
-            inner.draining.leave(mark);
+            inner.leave(mark);
             drained = inner.drain();
             // With the last reader gone, a write that has waited for room fails.
             makes_room = inner.is(Property::Drain) && !inner.can_drain();

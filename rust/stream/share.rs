@@ -6,6 +6,7 @@ use super::{
     Access,
     Inner,
     Own,
+    Patience,
     Property,
     Seat,
     Stream,
@@ -78,10 +79,13 @@ impl Stream {
     ) -> Result<(usize, bool)> {
         let mut done = 0;
         let mut inner = loop {
-            match self.wait_for_data(seat, pos, own, true) {
+            match self.wait_for_data(seat, pos, own, Patience::Locks) {
                 // Whoever is to write what is waited for may have to read from the pipe first.
                 Err(err) if err == EAGAIN && !nonblocking => {
-                    pipe.unlocked(|| self.wait_for_data(seat, pos, own, false).map(drop))?;
+                    pipe.unlocked(|| {
+                        self.wait_for_data(seat, pos, own, Patience::Bytes)
+                            .map(drop)
+                    })?;
                     pipe.wait_for_room()?;
                 }
                 Ok(Some(inner)) => break inner,

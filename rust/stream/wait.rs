@@ -2,7 +2,7 @@
 
 //! Tasks that wait for a stream to change.
 
-use super::locks::Locked;
+use super::locks::View;
 use kernel::{
     new_condvar,
     prelude::*,
@@ -22,8 +22,9 @@ use kernel::{
 pub(super) struct Waiters {
     #[pin]
     changed: CondVar,
-    /// How many wait. It grows under the lock that is given up to wait, so whoever changes
-    /// something under that lock, and looks here after, misses nobody.
+    /// How many wait. It grows under the read side, which is given up to wait. So a task that changes
+    /// something under the write side, and looks here after, misses nobody: see
+    /// [`locks`](super::locks).
     asleep: Atomic<i32>,
 }
 
@@ -35,23 +36,24 @@ impl Waiters {
         })
     }
 
-    /// Gives up the lock until woken. Returns whether a signal is pending.
-    pub(super) fn wait(&self, inner: &mut Locked<'_>) -> bool {
+    /// Gives up the read side until woken. Returns whether a signal is pending.
+    pub(super) fn wait(&self, view: &mut View<'_>) -> bool {
         self.asleep.fetch_add(1, Relaxed);
-        let interrupted = self.changed.wait_interruptible(inner);
+        let interrupted = view.wait(&self.changed);
         self.asleep.fetch_sub(1, Relaxed);
         interrupted
     }
 
     /// As [`Waiters::wait`], for some time at the most.
-    pub(super) fn wait_for(&self, inner: &mut Locked<'_>, time: Jiffies) -> bool {
+    pub(super) fn wait_for(&self, view: &mut View<'_>, time: Jiffies) -> bool {
         self.asleep.fetch_add(1, Relaxed);
-        let result = self.changed.wait_interruptible_timeout(inner, time);
+        let result = view.wait_for(&self.changed, time);
         self.asleep.fetch_sub(1, Relaxed);
         matches!(result, CondVarTimeoutResult::Signal { .. })
     }
 
-    /// Wakes all. To be called without the lock, after what they wait for was changed under it.
+    /// Wakes all. To be called without the lock, after what they wait for was changed under the
+    /// write side.
     pub(super) fn notify(&self) {
         if self.asleep.load(Relaxed) != 0 {
             self.changed.notify_all();
