@@ -267,6 +267,87 @@ TEST_F(others, wait_no_longer_for_a_clone_of_any_length)
 	munmap(memory, 64 * MiB);
 }
 
+/* ---- readers ---- */
+
+struct copier {
+	int fd;
+	char *memory;
+	atomic_int over;
+};
+
+/* Reads a mebibyte at a time on processor 0, nearly always in the middle of a copy. */
+static void *copy_on(void *arg)
+{
+	struct copier *copier = arg;
+
+	pin_to(0);
+	while (!copier->over)
+		pread(copier->fd, copier->memory, MiB, 0);
+	return NULL;
+}
+
+struct hog {
+	atomic_int state;	/* 1: running, 2: done, -1: not allowed to */
+};
+
+/* Takes processor 0 from ordinary tasks for a while, wherever these are in the kernel. */
+static void *take_processor(void *arg)
+{
+	struct sched_param priority = { .sched_priority = 1 };
+	struct hog *hog = arg;
+	long long end;
+
+	pin_to(0);
+	if (sched_setscheduler(0, SCHED_FIFO, &priority)) {
+		hog->state = -1;
+		return NULL;
+	}
+	hog->state = 1;
+	end = now_ms() + 30;
+	while (now_ms() < end)
+		;
+	hog->state = 2;
+	return NULL;
+}
+
+/* Many readers copy at once: one that stands still in the middle of a copy stops no other. */
+TEST_F(cost, a_reader_does_not_wait_for_the_copy_of_another)
+{
+	struct copier copier = { .fd = self->fd, .memory = fresh_memory(MiB) };
+	int reader = open_handle(self->fd, O_RDONLY), at_once = 0;
+	pthread_t thread;
+	char byte;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "one processor");
+	ASSERT_NE(NULL, copier.memory);
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(MiB, put_at(self->fd, 0, MiB, 1));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, copy_on, &copier));
+	pin_to(1);
+	for (int round = 0; round < 10; round++) {
+		struct hog hog = { .state = 0 };
+		pthread_t other;
+
+		sleep_ms(2);
+		ASSERT_EQ(0, pthread_create(&other, NULL, take_processor, &hog));
+		while (hog.state == 0)
+			;
+		EXPECT_EQ(1, pread(reader, &byte, 1, 0));
+		at_once += hog.state == 1;
+		pthread_join(other, NULL);
+		if (hog.state == -1)
+			break;
+	}
+	copier.over = 1;
+	pthread_join(thread, NULL);
+	TH_LOG("%d of 10 reads done while the other stood still", at_once);
+	/* The other may stand still between two copies, and the machine at any time. */
+	EXPECT_LE(6, at_once);
+	munmap(copier.memory, MiB);
+	close(reader);
+}
+
 /* SEEK_HOLE passes over what is full without looking at each page. */
 TEST_F(cost, the_next_hole_is_found_in_the_same_time_for_any_length)
 {

@@ -288,6 +288,118 @@ TEST_F(race, calls_of_all_kinds_at_once)
 	EXPECT_GE(REACH, length_of(self->fd));
 }
 
+struct onlookers {
+	struct __test_metadata *_metadata;
+	int fd;
+	atomic_int over;
+	atomic_int next;
+	atomic_llong calls[5];
+};
+
+/* Whether each byte is a zero, or the one that is written at its position. */
+static bool may_be(const char *memory, ssize_t len, off_t pos)
+{
+	for (ssize_t i = 0; i < len; i += i + 61 < len || i + 1 == len ? 61 : len - 1 - i)
+		if (memory[i] != 0 && memory[i] != (char)byte_at(pos + i, 1))
+			return false;
+	return true;
+}
+
+/* Bytes of a handle that only reads, by pread, now and then without waiting for a lock. */
+static void look_by_pread(struct onlookers *all, char *memory, int fd, unsigned int *seed)
+{
+	struct __test_metadata *_metadata = all->_metadata;
+	size_t len = 1 + draw(seed, draw(seed, 4) ? 10000 : MiB);
+	struct iovec iov = { .iov_base = memory, .iov_len = len };
+	off_t pos = draw(seed, REACH);
+	ssize_t got = preadv2(fd, &iov, 1, pos, draw(seed, 4) ? 0 : RWF_NOWAIT);
+
+	/* At the end, as somebody may still write; or where the lock is not free. */
+	if (got < 0)
+		ASSERT_EQ(EAGAIN, errno);
+	ASSERT_TRUE(may_be(memory, got, pos));
+}
+
+/* A byte of a mapping. A system call gets an error where the mapping has no page. */
+static void look_by_mapping(struct onlookers *all, char *map, int pipe[2], unsigned int *seed)
+{
+	struct __test_metadata *_metadata = all->_metadata;
+	off_t pos = draw(seed, REACH);
+	char byte;
+
+	if (write(pipe[1], map + pos, 1) == 1) {
+		ASSERT_EQ(1, read(pipe[0], &byte, 1));
+		ASSERT_TRUE(may_be(&byte, 1, pos));
+	} else {
+		ASSERT_EQ(EFAULT, errno);
+	}
+}
+
+static void *look_on_in_parallel(void *arg)
+{
+	struct onlookers *all = arg;
+	struct __test_metadata *_metadata = all->_metadata;
+	int fd = open_handle(all->fd, O_RDONLY | O_NONBLOCK), who = all->next++, pipes[2];
+	unsigned int seed = who + 1;
+	char *memory = fresh_memory(MiB), *map;
+
+	map = mmap(NULL, REACH, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, pipe(pipes));
+	pin_to(who);
+	while (!all->over) {
+		long long pos = draw(&seed, REACH - MiB), len = 1 + draw(&seed, 100000);
+		int clone;
+
+		all->calls[who]++;
+		switch (who) {
+		case 0:
+		case 1:
+			look_by_pread(all, memory, fd, &seed);
+			break;
+		case 2:
+			look_by_mapping(all, map, pipes, &seed);
+			break;
+		case 3:
+			fill(memory, len, pos, 1);
+			ASSERT_EQ(len, pwrite(all->fd, memory, len, pos));
+			break;
+		case 4:
+			ASSERT_EQ(0, set_length(all->fd, draw(&seed, REACH)));
+			ASSERT_EQ(0, punch(all->fd, pos, len));
+			clone = open_clone(all->fd, O_RDWR);
+			ASSERT_LE(0, clone);
+			ASSERT_EQ(0, set_length(clone, REACH));
+			ASSERT_EQ(len, pread(clone, memory, len, pos));
+			ASSERT_TRUE(may_be(memory, len, pos));
+			close(clone);
+			break;
+		}
+	}
+	munmap(map, REACH);
+	munmap(memory, MiB);
+	close(pipes[0]);
+	close(pipes[1]);
+	close(fd);
+	return NULL;
+}
+
+TEST_F(race, readers_in_parallel_see_what_was_written_and_nothing_else)
+{
+	struct onlookers all = { ._metadata = _metadata, .fd = self->fd };
+	pthread_t threads[5];
+
+	for (int i = 0; i < 5; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, look_on_in_parallel, &all));
+	sleep_ms(RACE_MS);
+	all.over = 1;
+	for (int i = 0; i < 5; i++) {
+		pthread_join(threads[i], NULL);
+		EXPECT_LT(0, all.calls[i]);
+	}
+}
+
 struct descriptor {
 	atomic_int fd;
 	atomic_int over;
