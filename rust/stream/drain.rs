@@ -31,7 +31,20 @@
 //! [`Draining`] is a part of `inner`, and so changes under its write side. [`Books`] have a lock of
 //! their own, because a reader changes them under the read side. A reader that finds that all have
 //! passed more than is drained takes the write side to drain. See [`locks`](super::locks).
+//!
+//! [`Books`] and [`Own`] have files of their own.
 
+mod books;
+mod own;
+
+pub(super) use self::books::{
+    Books,
+    Mark,
+    NewReader, //
+};
+pub(crate) use self::own::Own;
+
+use self::own::file_position;
 use super::{
     locks::{
         Change,
@@ -50,8 +63,6 @@ use crate::{
         SizedBuffer, //
     },
     sys::{
-        alloc::GFP_STREAM,
-        file::FileExt,
         sched::is_user_task,
         task_work, //
     },
@@ -60,14 +71,9 @@ use kernel::{
     current,
     fs::File,
     prelude::*,
-    rbtree::{
-        RBTree,
-        RBTreeNodeReservation, //
-    },
     sync::{
         aref::ARef,
         atomic::{
-            Atomic,
             Full,
             Relaxed, //
         },
@@ -78,119 +84,6 @@ use kernel::{
 /// The most calls on one handle that are looked at when they return. The others are looked at when
 /// the handle is used again.
 const MAX_LOOKS: i32 = 16;
-
-/// The number of the next reader.
-static NEXT_READER: Atomic<i64> = Atomic::new(0);
-
-/// Where the handle's own position is while a call reads.
-#[derive(Clone, Copy)]
-pub(crate) enum Own {
-    /// Where the call reads, and it follows: GET and SKIP.
-    Follows,
-    /// Where the call reads, and the VFS may move it or not: `read` and `pread`.
-    MayFollow,
-    /// Here until the call ends: PEEK.
-    Stays(u64),
-    /// Here, not where the call reads: `pread`.
-    Elsewhere(u64),
-    /// Here, not where the call reads, which may be the second part of a request of io_uring.
-    Queued(u64),
-}
-
-impl Own {
-    /// How a call at `pos` relates to a position that the VFS keeps; `queued` for io_uring and aio.
-    pub(crate) fn of(file: &File, pos: u64, queued: bool) -> Self {
-        match file_position(file) {
-            own if own == pos => Self::MayFollow,
-            own if queued => Self::Queued(own),
-            own => Self::Elsewhere(own),
-        }
-    }
-
-    /// The handle's position, when the call reads at `pos`.
-    pub(super) fn position(self, pos: u64) -> u64 {
-        match self {
-            Self::Follows | Self::MayFollow => pos,
-            Self::Stays(own) | Self::Elsewhere(own) | Self::Queued(own) => own,
-        }
-    }
-
-    /// What has been passed when the call has to wait at `pos`.
-    pub(super) fn passed_by_waiting(self, pos: u64) -> Option<u64> {
-        match self {
-            Self::Follows | Self::MayFollow => Some(pos),
-            Self::Stays(own) => Some(own),
-            Self::Elsewhere(_) | Self::Queued(_) => None,
-        }
-    }
-}
-
-fn file_position(file: &File) -> u64 {
-    u64::try_from(file.position()).unwrap_or(u64::MAX)
-}
-
-/// A reader's place in [`Books`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    /// All before this position has been passed.
-    passed: u64,
-    reader: u64,
-}
-
-/// What a reader was given when its position was `from`: bytes up to `to`.
-#[derive(Clone, Copy)]
-struct Lent {
-    from: u64,
-    to: u64,
-}
-
-impl Lent {
-    fn nothing(own: u64) -> Self {
-        Self { from: own, to: own }
-    }
-}
-
-/// What a reader knows of its entry.
-pub(crate) struct Mark {
-    reader: u64,
-    /// [`Place::passed`]; changes under the lock of the books.
-    passed: Atomic<u64>,
-    /// The task whose call is looked at when it returns, or 0.
-    caller: Atomic<i32>,
-    /// Calls that are looked at when they return.
-    looks: Atomic<i32>,
-}
-
-impl Mark {
-    fn place(&self) -> Place {
-        Place {
-            passed: self.passed.load(Relaxed),
-            reader: self.reader,
-        }
-    }
-}
-
-/// A new reader, with all the memory that it will ever need.
-pub(super) struct NewReader {
-    mark: Arc<Mark>,
-    node: RBTreeNodeReservation<Place, Lent>,
-}
-
-impl NewReader {
-    /// `ENOMEM` if there is no memory for the entry.
-    pub(super) fn new() -> Result<Self> {
-        let mark = Mark {
-            reader: NEXT_READER.fetch_add(1, Relaxed) as u64,
-            passed: Atomic::new(0),
-            caller: Atomic::new(0),
-            looks: Atomic::new(0),
-        };
-        Ok(Self {
-            mark: Arc::new(mark, GFP_STREAM)?,
-            node: RBTreeNodeReservation::new(GFP_STREAM)?,
-        })
-    }
-}
 
 /// What has been drained.
 pub(super) struct Draining {
@@ -249,117 +142,6 @@ impl Draining {
         let removed = buffer.punch(self.freed..end).ok()?;
         self.freed = end;
         Some(removed)
-    }
-}
-
-/// Where the readers are.
-pub(super) struct Books {
-    /// The slowest first. An update reuses the node, so it needs no memory.
-    readers: RBTree<Place, Lent>,
-}
-
-impl Books {
-    pub(super) fn new() -> Self {
-        Self {
-            readers: RBTree::new(),
-        }
-    }
-
-    /// Enters a reader, who has passed what lies before `passed`.
-    fn enter(&mut self, new: NewReader, passed: u64) -> Arc<Mark> {
-        let NewReader { mark, node } = new;
-        mark.passed.store(passed, Relaxed);
-        // The number is new, so there is no such entry yet.
-        let _ = self
-            .readers
-            .insert(node.into_node(mark.place(), Lent::nothing(passed)));
-        mark
-    }
-
-    /// Takes out a reader that goes.
-    fn leave(&mut self, mark: &Mark) {
-        let _ = self.readers.remove(&mark.place());
-    }
-
-    /// What all readers have passed; none without readers.
-    fn passed(&self) -> Option<u64> {
-        let slowest = self.readers.cursor_front()?;
-        Some(slowest.current().0.passed)
-    }
-
-    fn lent(&mut self, mark: &Mark) -> Option<&mut Lent> {
-        self.readers.get_mut(&mark.place())
-    }
-
-    /// A reader whose position is `to` has passed what lies before.
-    fn pass(&mut self, mark: &Mark, to: u64) {
-        self.update(mark, to, Lent::nothing(to));
-    }
-
-    fn update(&mut self, mark: &Mark, passed: u64, lent: Lent) {
-        let Some(node) = self.readers.remove_node(&mark.place()) else {
-            return;
-        };
-        mark.passed.store(passed, Relaxed);
-        let node = node.into_reservation().into_node(mark.place(), lent);
-        let _ = self.readers.insert(node);
-    }
-
-    /// A request that was lent all up to `to` goes on there. Returns whether there is one.
-    fn pass_lent(&mut self, mark: &Mark, own: u64, to: u64) -> bool {
-        match self.lent(mark) {
-            Some(&mut lent)
-                if lent.from == own && lent.to == to && mark.passed.load(Relaxed) < to =>
-            {
-                self.update(mark, to, lent);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// A reader's position is `own`: if that is within what was lent, it has kept the bytes before.
-    fn look(&mut self, mark: &Mark, own: u64) {
-        if let Some(&mut Lent { from, to }) = self.lent(mark) {
-            if from < own && own <= to {
-                self.pass(mark, own);
-            }
-        }
-    }
-
-    /// A reader whose position is `own` was lent what is between `pos` and `end`. Returns whether
-    /// the position may tell later that it has passed it.
-    fn lend(&mut self, mark: &Mark, own: u64, pos: u64, end: u64) -> bool {
-        let Some(lent) = self.lent(mark) else {
-            return false;
-        };
-        // `sendfile` goes on where the bytes before ended, and moves the position when it is done.
-        if lent.from == own && (own..=lent.to).contains(&pos) {
-            lent.to = lent.to.max(end);
-        } else if own == pos {
-            *lent = Lent { from: own, to: end };
-        } else {
-            return false;
-        }
-        true
-    }
-
-    /// A reader was moved to `pos` by `lseek`.
-    fn moved(&mut self, mark: &Mark, pos: u64) {
-        if pos < mark.passed.load(Relaxed) {
-            self.pass(mark, pos);
-        } else if let Some(lent) = self.lent(mark) {
-            *lent = Lent::nothing(pos);
-        }
-    }
-
-    /// Whether `pos` is where this very call has ended one lap, as only `sendfile` and its kin ask:
-    /// they return what they have, rather than wait with it.
-    fn goes_on(&mut self, mark: &Mark, pos: u64) -> bool {
-        mark.caller.load(Relaxed) == current!().pid()
-            && self
-                .lent(mark)
-                .is_some_and(|lent| lent.from < pos && lent.to == pos)
     }
 }
 
@@ -596,60 +378,6 @@ impl Seat {
 #[kunit_tests(qemufile_stream_drain)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_slowest_reader_counts() -> Result {
-        let mut books = Books::new();
-        assert_eq!(books.passed(), None);
-        let first = books.enter(NewReader::new()?, 0);
-        let second = books.enter(NewReader::new()?, 0);
-        books.pass(&first, 10);
-        assert_eq!(books.passed(), Some(0));
-        books.pass(&second, 20);
-        assert_eq!(books.passed(), Some(10));
-        books.leave(&first);
-        assert_eq!(books.passed(), Some(20));
-        books.leave(&second);
-        assert_eq!(books.passed(), None);
-        Ok(())
-    }
-
-    #[test]
-    fn what_is_lent_counts_when_the_position_follows() -> Result {
-        let mut books = Books::new();
-        let reader = books.enter(NewReader::new()?, 0);
-        assert!(books.lend(&reader, 0, 0, 10));
-        // `pread`: the position stays.
-        books.look(&reader, 0);
-        assert_eq!(books.passed(), Some(0));
-        // Elsewhere.
-        assert!(!books.lend(&reader, 0, 11, 20));
-        books.look(&reader, 20);
-        assert_eq!(books.passed(), Some(0));
-        // `sendfile`: it goes on, and gives back a part.
-        assert!(books.lend(&reader, 0, 10, 20));
-        books.look(&reader, 15);
-        assert_eq!(books.passed(), Some(15));
-        books.look(&reader, 20);
-        assert_eq!(books.passed(), Some(15));
-        Ok(())
-    }
-
-    #[test]
-    fn a_seek_passes_nothing() -> Result {
-        let mut books = Books::new();
-        let reader = books.enter(NewReader::new()?, 0);
-        books.lend(&reader, 0, 0, 10);
-        books.moved(&reader, 10);
-        books.look(&reader, 10);
-        assert_eq!(books.passed(), Some(0));
-        books.lend(&reader, 10, 10, 30);
-        books.look(&reader, 30);
-        assert_eq!(books.passed(), Some(30));
-        books.moved(&reader, 20);
-        assert_eq!(books.passed(), Some(20));
-        Ok(())
-    }
 
     #[test]
     fn pages_behind_the_position_are_freed() -> Result {
