@@ -28,9 +28,9 @@ use crate::{
     qemu_file::LastError,
     stream::{
         Access,
+        Member,
         Own,
         Patience,
-        Seat,
         Stream, //
     },
     sys::{
@@ -64,7 +64,7 @@ use kernel::{
 /// An open file on a stream.
 #[pin_data]
 pub(crate) struct Handle {
-    seat: Seat,
+    seat: Member,
     error: LastError,
     #[pin]
     rate: Rate,
@@ -134,7 +134,7 @@ impl Handle {
             },
         );
         if look {
-            self.seat.look_on_return(kiocb.open_file());
+            self.seat.confirm_on_return(kiocb.open_file());
         }
         let pos = kiocb.ki_pos_mut();
         *pos = pos.saturating_add(i64::try_from(progress.bytes)?);
@@ -150,9 +150,9 @@ impl Handle {
             Whence::Data => self.stream().next_data(from?)?.try_into()?,
             Whence::Hole => self.stream().next_hole(from?)?.try_into()?,
         };
-        self.stream().look(&self.seat, file);
+        self.stream().confirm(&self.seat, file);
         let pos = file.seek(offset, whence, self.stream().len().try_into()?)?;
-        self.stream().moved(&self.seat, u64::try_from(pos)?);
+        self.stream().note_seek(&self.seat, u64::try_from(pos)?);
         // What can be done without waiting depends on the position.
         self.notifier.wake(Events::IN | Events::OUT);
         Ok(pos)
@@ -162,7 +162,7 @@ impl Handle {
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
         self.notifier.register(file, table);
         let pos = u64::try_from(file.position()).unwrap_or(u64::MAX);
-        self.stream().look(&self.seat, file);
+        self.stream().confirm(&self.seat, file);
         let append = file.flags() & O_APPEND != 0;
         let paced = !self.access().write || self.rate.poll(&self.notifier);
         self.stream()

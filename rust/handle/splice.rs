@@ -51,7 +51,7 @@ impl Handle {
         let stream = self.stream();
         let (done, look) = stream.lend(&self.seat, from, own, pipe, len, nonblocking)?;
         if look {
-            self.seat.look_on_return(file);
+            self.seat.confirm_on_return(file);
         }
         *pos = pos.saturating_add(i64::try_from(done)?);
         Ok(done)

@@ -307,7 +307,7 @@ impl Handle {
         let reached = typed.ops().end.filter(|_| appends).unwrap_or(reached);
         position.set(i64::try_from(reached)?);
         if reached != start {
-            self.stream().pass(&self.seat, reached);
+            self.stream().consume(&self.seat, reached);
         }
         Ok(result)
     }

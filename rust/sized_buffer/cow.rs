@@ -10,14 +10,14 @@
 //!   buffer's stream, and whoever reached it through those. All of these are to see later writes.
 //! - The mark is set for a new page, and when every reference to a page's folio is that of a slot
 //!   of this leaf ([`Leaf::may_write`]): then there is no mapping either, as each has a reference.
-//! - The mark is cleared when the page becomes known to others: [`Leaf::lend`], and another owner of
-//!   the leaf ([`share`]), be it for good or for a moment. Whoever has the leaf alone afterwards need
-//!   not be who set the mark, and mappings of the one are not to show what the other writes.
+//! - The mark is cleared when the page becomes known to others: [`Leaf::lend`], and another owner
+//!   of the leaf ([`share`]), be it for good or for a moment. Whoever has the leaf alone afterwards
+//!   need not be who set the mark, and mappings of the one are not to show what the other writes.
 //! - Another owner of an interior node is another owner of all leaves below, which are too many to
 //!   be cleared at once. So the node notes it, and the note goes down with the next change
 //!   ([`Interior::pass_on`]).
-//! - A page without the mark is replaced by a copy ([`Leaf::copy_to_own`]). Whoever had the old page
-//!   keeps it as it is.
+//! - A page without the mark is replaced by a copy ([`Leaf::copy_to_own`]). Whoever had the old
+//!   page keeps it as it is.
 //! - A hole that is mapped has a page, a shadow, under the same rules. A write makes it the slot's
 //!   page ([`Leaf::promote`]), so the mappings show what is written.
 //!
@@ -28,9 +28,10 @@
 //!
 //! Several tasks can read a node and lend its pages at once: each owner of a node has a lock of its
 //! own, and readers of one stream share that stream's lock. So marks are cleared, and notes made,
-//! atomically. Marks are set, and notes passed on, by the single owner of a node, who has the stream
-//! for itself (`&mut`). It has seen the other owners go with an acquire ([`Shared::get_mut`]), and
-//! readers of its own stream with the lock; and with them what they cleared and noted.
+//! atomically. Marks are set, and notes passed on, by the single owner of a node, who has the
+//! stream for itself (`&mut`). It has seen the other owners go with an acquire
+//! ([`Shared::get_mut`]), and readers of its own stream with the lock; and with them what they
+//! cleared and noted.
 
 use super::node::{
     Interior,

@@ -129,7 +129,8 @@ impl Tree {
         })
     }
 
-    /// Makes the pages those of `before`, a clone that was made earlier, and `before` what was here.
+    /// Makes the pages those of `before`, a clone that was made earlier, and `before` what was
+    /// here.
     ///
     /// What was noted for mappings stays noted: a page may have been mapped in between.
     pub(super) fn restore(&mut self, before: &mut Tree) {
@@ -264,8 +265,8 @@ fn descend<R>(
     }
 }
 
-/// [`Tree::find_next`] below `link`, whose node has this `level`, the page `first` as its first, and
-/// a page of `range`.
+/// [`Tree::find_next`] below `link`, whose node has this `level`, the page `first` as its first,
+/// and a page of `range`.
 fn find_next(
     link: Option<&Shared<Node>>,
     level: u32,

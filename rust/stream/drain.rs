@@ -1,36 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Draining: freeing what every reader of a stream has passed.
+//! Draining: freeing what every read-only handle has consumed.
 //!
 //! # Rules
 //!
 //! 1. A stream is drained while it has the property DRAIN and is not sealed.
-//! 2. Handles that cannot write are its readers. A reader's entry says which position it has
-//!    passed. The least of these, and of the length, is [`Draining::position`]: bytes before it are
-//!    gone for everybody, for good.
-//! 3. GET and SKIP move the position themselves, so what they hand over is passed.
-//! 4. What `read` or `splice` gives at the handle's own position is *lent*, as the driver cannot
-//!    tell `read` from `pread`, nor what `sendfile` gives back. It is passed up to where the
-//!    position is found later, if that is within what was lent. Looked at are the position at the
-//!    return to user space of the same call ([`Seat::look_on_return`]) and that at the next call.
-//! 5. Waiting for data at the handle's own position passes what lies before: the writer may wait for
-//!    just that.
-//! 6. A request of io_uring for a regular file is made in parts, with the position moved at the end.
-//!    Where its next part lies beyond what the limit lets anybody write, what it was lent is passed.
-//!    A `pread` there is `ENOBUFS`.
-//! 7. `lseek` passes nothing: what was lent before it is settled before the position moves.
+//! 2. Read-only handles are its readers. Each has an entry with the position up to which it has
+//!    consumed the bytes. The least of these, and of the length, is [`Draining::position`]. The
+//!    bytes before it are gone for every handle, for good.
+//! 3. GET and SKIP move the position themselves. They consume what they return.
+//! 4. `read` and `splice` at the handle's own position return bytes that are *pending*: the driver
+//!    cannot tell `read` from `pread`, nor what `sendfile` gives back. A later position among the
+//!    pending bytes says that those before it were consumed. The position is checked when the call
+//!    returns to user space ([`Member::confirm_on_return`]), and by the next call on the handle.
+//! 5. A call that waits for data at the handle's own position has consumed the bytes before: the
+//!    writer may wait for this room.
+//! 6. io_uring splits a request on a regular file, and moves the position at its end. Where the
+//!    next part lies beyond what the limit lets anybody write, the pending bytes are consumed. A
+//!    `pread` at such a place is `ENOBUFS`.
+//! 7. `lseek` consumes nothing. The position is checked before it moves.
 //!
-//! # Books and memory
+//! # Position and memory
 //!
-//! [`Draining::position`] moves at once. The pages are taken out after that, and freed when the lock
-//! is not held. Where nodes are shared with a clone that takes memory, and if there is none, the next
-//! drain or write tries again. So the position never depends on whether memory was there.
+//! [`Draining::position`] moves at once. The pages are removed after that, and freed when no lock
+//! is held. Nodes that a clone shares have to be copied to remove pages. Without memory for that,
+//! the next drain or write tries again. So the position never depends on the memory at hand.
 //!
 //! # Locks
 //!
 //! [`Draining`] is a part of `inner`, and so changes under its write side. [`Books`] have a lock of
-//! their own, because a reader changes them under the read side. A reader that finds that all have
-//! passed more than is drained takes the write side to drain. See [`locks`](super::locks).
+//! their own, because a reader changes them under the read side. A reader that finds that all
+//! readers have consumed more than is drained takes the write side, to drain. See
+//! [`locks`](super::locks).
 //!
 //! [`Books`] and [`Own`] have files of their own.
 
@@ -39,8 +40,8 @@ mod own;
 
 pub(super) use self::books::{
     Books,
-    Mark,
     NewReader, //
+    Reader,
 };
 pub(crate) use self::own::Own;
 
@@ -51,8 +52,8 @@ use super::{
         View, //
     },
     Inner,
+    Member,
     Property,
-    Seat,
     Stream,
     PAGE_BYTES,
     SLICE, //
@@ -81,9 +82,9 @@ use kernel::{
     },
 };
 
-/// The most calls on one handle that are looked at when they return. The others are looked at when
-/// the handle is used again.
-const MAX_LOOKS: i32 = 16;
+/// The most calls on one handle that are checked when they return. The others are checked when the
+/// handle is used again.
+const MAX_CHECKS: i32 = 16;
 
 /// What has been drained.
 pub(super) struct Draining {
@@ -122,18 +123,18 @@ impl Draining {
         self.readers != 0
     }
 
-    /// Whether there are whole pages of drained bytes.
+    /// Whether whole pages of drained bytes are left.
     fn has_pages(&self) -> bool {
         self.freed < first_of_page(self.position)
     }
 
-    /// There may be memory behind [`Self::position`] again, from `start` on.
+    /// Notes that memory may be behind [`Self::position`] again, from `start` on.
     fn put_behind(&mut self, start: u64) {
         self.freed = self.freed.min(first_of_page(start));
     }
 
-    /// Takes out the memory of bytes that are gone, if there is any. If there is no memory for that
-    /// (see above), it is left to the next time.
+    /// Takes out the memory of drained bytes. Without memory for shared nodes (see above) the next
+    /// call does it.
     fn free(&mut self, buffer: &mut SizedBuffer) -> Option<Removed> {
         if !self.has_pages() {
             return None;
@@ -150,126 +151,128 @@ fn first_of_page(pos: u64) -> u64 {
 }
 
 impl Inner {
-    /// Whether what readers pass is freed.
+    /// Whether what readers consume is freed.
     pub(super) fn is_drained(&self) -> bool {
         self.is(Property::Drain) && !self.is(Property::Sealed)
     }
 
-    /// Whether a write at the limit is to wait, as there are readers to make room.
+    /// Whether a write at the limit waits, because readers can make room.
     pub(super) fn can_drain(&self) -> bool {
         self.is_drained() && self.draining.has_readers()
     }
 
-    /// Where draining is to move to, if it is behind what all readers have passed.
+    /// The new drained position, if all readers have consumed more than is drained.
     fn drains_to(&self, books: &Books) -> Option<u64> {
-        let passed = books.passed().filter(|_| self.is_drained())?;
-        Some(passed.min(self.buffer.len())).filter(|to| *to > self.draining.position)
+        let consumed = books.consumed().filter(|_| self.is_drained())?;
+        Some(consumed.min(self.buffer.len())).filter(|to| *to > self.draining.position)
     }
 
-    /// Whether there is something to drain, or to free: [`Stream::drain`] is to be called then.
+    /// Whether there is something to drain or to free, by [`Stream::drain`].
     fn is_due(&self, books: &Books) -> bool {
         self.drains_to(books).is_some() || (self.is_drained() && self.draining.has_pages())
     }
 
-    /// Takes out the memory of what was drained, if there is some left: to be dropped when the lock
-    /// is not held.
+    /// Takes out what memory is left behind the drained position. The caller drops it without the
+    /// lock.
     pub(super) fn free_drained(&mut self) -> Option<Removed> {
         let removed = self.draining.free(&mut self.buffer);
         self.freed();
         removed
     }
 
-    /// As [`Inner::free_drained`], after a change that may have put memory behind what is drained,
-    /// from `start` on: where draining may have gone on since the change began.
+    /// As [`Inner::free_drained`], after a change that may have put memory behind the drained
+    /// position, from `start` on, because draining went on during the change.
     pub(super) fn free_behind(&mut self, start: u64) -> Option<Removed> {
         self.draining.put_behind(start);
         self.free_drained()
     }
 
-    /// Memory may have been freed: no mapping is to show it, and nobody pays for it.
+    /// To be called after memory was taken out: removes it from mappings and from the account.
     fn freed(&mut self) {
         let stale = self.buffer.take_stale();
         self.unmap(stale, false);
         self.settle();
     }
 
-    /// Whether the byte at `pos` cannot be written before a reader at `own` has moved on.
-    pub(super) fn is_out_of_reach(&self, seat: &Seat, own: u64, pos: u64) -> bool {
-        let (Some(mark), Some(limit)) = (seat.mark(), self.limit) else {
+    /// Whether the byte at `pos` cannot be written before a reader at `own` moves on.
+    pub(super) fn is_out_of_reach(&self, member: &Member, own: u64, pos: u64) -> bool {
+        let (Some(reader), Some(limit)) = (member.reader(), self.limit) else {
             return false;
         };
-        let passed = own.max(mark.passed.load(Relaxed));
-        let first = passed.max(self.draining.position);
+        let consumed = own.max(reader.consumed.load(Relaxed));
+        let first = consumed.max(self.draining.position);
         self.is_drained() && pos >= first.saturating_add(limit)
     }
 }
 
-/// What readers do to the books. Each returns whether [`Stream::drain`] is to be called, once the
-/// view is dropped.
+/// What readers do to the books. Each returns whether the caller has to drop the view and call
+/// [`Stream::drain`].
 impl View<'_> {
-    /// As [`Books::look`].
-    pub(super) fn look(&self, seat: &Seat, own: u64) -> bool {
-        seat.mark().is_some_and(|mark| self.look_at(mark, own))
+    /// As [`Books::confirm`].
+    pub(super) fn confirm(&self, member: &Member, own: u64) -> bool {
+        member
+            .reader()
+            .is_some_and(|reader| self.confirm_reader(reader, own))
     }
 
-    fn look_at(&self, mark: &Mark, own: u64) -> bool {
+    fn confirm_reader(&self, reader: &Reader, own: u64) -> bool {
         let mut books = self.books();
-        books.look(mark, own);
+        books.confirm(reader, own);
         self.is_due(&books)
     }
 
-    /// As [`Books::pass`].
-    pub(super) fn pass(&self, seat: &Seat, to: u64) -> bool {
-        let Some(mark) = seat.mark() else {
+    /// As [`Books::consume`].
+    pub(super) fn consume(&self, member: &Member, to: u64) -> bool {
+        let Some(reader) = member.reader() else {
             return false;
         };
         let mut books = self.books();
-        books.pass(mark, to);
+        books.consume(reader, to);
         self.is_due(&books)
     }
 
-    /// As [`Books::pass_lent`]: `None` if there is no such request.
-    pub(super) fn pass_lent(&self, seat: &Seat, own: u64, to: u64) -> Option<bool> {
+    /// As [`Books::consume_pending`]: `None` if there is no such request.
+    pub(super) fn consume_pending(&self, member: &Member, own: u64, to: u64) -> Option<bool> {
         let mut books = self.books();
-        let lent = books.pass_lent(seat.mark()?, own, to);
-        lent.then(|| self.is_due(&books))
+        let goes_on = books.consume_pending(member.reader()?, own, to);
+        goes_on.then(|| self.is_due(&books))
     }
 
-    /// As [`Books::lend`], but returns whether to look at the position when the call returns.
-    pub(super) fn lend(&self, seat: &Seat, own: u64, pos: u64, end: u64) -> bool {
-        let Some(mark) = seat.mark() else {
+    /// As [`Books::note_read`], but returns whether to check the position when the call returns.
+    pub(super) fn note_read(&self, member: &Member, own: u64, pos: u64, end: u64) -> bool {
+        let Some(reader) = member.reader() else {
             return false;
         };
-        self.books().lend(mark, own, pos, end) && self.is_drained()
+        self.books().note_read(reader, own, pos, end) && self.is_drained()
     }
 
-    /// As [`Books::goes_on`], which it returns.
-    pub(super) fn goes_on(&self, seat: &Seat, pos: u64) -> bool {
-        let mark = seat.mark();
-        mark.is_some_and(|mark| self.books().goes_on(mark, pos))
+    /// As [`Books::continues`], which it returns.
+    pub(super) fn continues(&self, member: &Member, pos: u64) -> bool {
+        let reader = member.reader();
+        reader.is_some_and(|reader| self.books().continues(reader, pos))
     }
 }
 
 impl Change<'_> {
-    /// Enters a reader. It has passed what is drained.
-    pub(super) fn enter(&mut self, new: NewReader) -> Arc<Mark> {
+    /// Adds a reader. It has consumed what is drained.
+    pub(super) fn enter(&mut self, new: NewReader) -> Arc<Reader> {
         self.draining.readers += 1;
         self.books().enter(new, self.draining.position)
     }
 
-    /// Takes out a reader that goes.
-    pub(super) fn leave(&mut self, mark: &Mark) {
+    /// Removes a reader.
+    pub(super) fn leave(&mut self, reader: &Reader) {
         self.draining.readers -= 1;
-        self.books().leave(mark);
+        self.books().leave(reader);
     }
 
-    /// Moves draining to what all readers have passed. Returns whether it moved:
-    /// [`Stream::finish_drain`] is to be called then.
+    /// Moves the drained position to what all readers have consumed. Returns whether it moved: the
+    /// caller then has to call [`Stream::finish_drain`].
     pub(super) fn drain(&mut self) -> bool {
         let to = self.drains_to(&self.books());
         match to {
             Some(to) => self.draining.position = to,
-            // There may have been no memory for it before.
+            // An earlier attempt may have found no memory.
             None if self.is_drained() => drop(self.free_drained()),
             None => (),
         }
@@ -278,13 +281,13 @@ impl Change<'_> {
 }
 
 impl Stream {
-    /// Drains what all readers have passed, if that is still to be done.
+    /// Drains what all readers have consumed.
     pub(super) fn drain(&self) {
         self.drain_by(self.change_bytes());
     }
 
-    /// As [`Stream::drain`], or `EAGAIN` if that would wait for a lock. The books stay as they are, so
-    /// the next look at them finds that it is still to be done.
+    /// As [`Stream::drain`], or `EAGAIN` if that would wait for a lock. The books keep their state,
+    /// so the next call drains.
     pub(super) fn try_drain(&self) -> Result {
         self.drain_by(self.try_change_bytes()?);
         Ok(())
@@ -296,7 +299,7 @@ impl Stream {
         }
     }
 
-    /// Frees what was drained, and tells the writers that there is room.
+    /// Frees what was drained, and wakes writers that wait for room.
     pub(super) fn finish_drain<'a>(&'a self, mut inner: Change<'a>) {
         let range = inner.draining.freed..first_of_page(inner.draining.position);
         if range.end.saturating_sub(range.start) <= SLICE as u64 {
@@ -313,64 +316,66 @@ impl Stream {
         drop(removed);
     }
 
-    /// Looks where the handle's position is, and notes what it has kept of what it was lent.
-    pub(crate) fn look(&self, seat: &Seat, file: &File) {
-        if let Some(mark) = seat.mark() {
-            self.look_at(mark, file);
+    /// Checks the position of a handle, and notes which of the pending bytes it has consumed.
+    pub(crate) fn confirm(&self, member: &Member, file: &File) {
+        if let Some(reader) = member.reader() {
+            self.confirm_reader(reader, file);
         }
     }
 
-    fn look_at(&self, mark: &Mark, file: &File) {
-        let due = self.read_bytes().look_at(mark, file_position(file));
+    fn confirm_reader(&self, reader: &Reader, file: &File) {
+        let due = self
+            .read_bytes()
+            .confirm_reader(reader, file_position(file));
         if due {
             self.drain();
         }
     }
 
-    /// Notes that a handle has passed what lies before `pos`, its position.
-    pub(crate) fn pass(&self, seat: &Seat, pos: u64) {
-        let due = self.read_bytes().pass(seat, pos);
+    /// Notes that a handle, whose position is `pos`, has consumed the bytes before it.
+    pub(crate) fn consume(&self, member: &Member, pos: u64) {
+        let due = self.read_bytes().consume(member, pos);
         if due {
             self.drain();
         }
     }
 
-    /// Notes that `lseek` has moved a handle to `pos`. What it is moved past counts when it reads
-    /// there, as it may only want to know where the end is.
-    pub(crate) fn moved(&self, seat: &Seat, pos: u64) {
-        if let Some(mark) = seat.mark() {
-            self.read_bytes().books().moved(mark, pos);
+    /// Notes that `lseek` has moved a handle to `pos`. That alone consumes nothing: the caller may
+    /// only want to know the length.
+    pub(crate) fn note_seek(&self, member: &Member, pos: u64) {
+        if let Some(reader) = member.reader() {
+            self.read_bytes().books().note_seek(reader, pos);
         }
     }
 }
 
-impl Seat {
-    /// Looks at the position of `file`, the handle's, when the call that is being made returns to
-    /// user space.
+impl Member {
+    /// Has the position of `file`, the handle's, checked when the current call returns to user
+    /// space.
     ///
-    /// A kernel thread never does, and there may be no memory: the next call on the handle looks
-    /// then.
-    pub(crate) fn look_on_return(&self, file: &File) {
-        let Some(mark) = self.mark() else {
+    /// A kernel thread never returns there, and memory may be short. The next call on the handle
+    /// checks then.
+    pub(crate) fn confirm_on_return(&self, file: &File) {
+        let Some(reader) = self.reader() else {
             return;
         };
         let caller = current!().pid();
-        if mark.caller.load(Relaxed) == caller || mark.looks.load(Relaxed) >= MAX_LOOKS {
+        if reader.caller.load(Relaxed) == caller || reader.checks.load(Relaxed) >= MAX_CHECKS {
             return;
         }
-        mark.looks.fetch_add(1, Relaxed);
-        let (stream, mark_then) = (self.stream().clone(), mark.clone());
+        reader.checks.fetch_add(1, Relaxed);
+        let (stream, reader_then) = (self.stream().clone(), reader.clone());
         let queued = task_work::on_return(ARef::from(file), move |file| {
-            let mark = mark_then;
-            mark.looks.fetch_sub(1, Relaxed);
-            let _ = mark.caller.cmpxchg(caller, 0, Full);
-            stream.look_at(&mark, file);
+            let reader = reader_then;
+            reader.checks.fetch_sub(1, Relaxed);
+            let _ = reader.caller.cmpxchg(caller, 0, Full);
+            stream.confirm_reader(&reader, file);
         });
         match queued {
             // A worker of io_uring makes one call after the other before it runs what is queued.
-            Ok(()) if is_user_task() => mark.caller.store(caller, Relaxed),
+            Ok(()) if is_user_task() => reader.caller.store(caller, Relaxed),
             Ok(()) => (),
-            Err(_) => drop(mark.looks.fetch_sub(1, Relaxed)),
+            Err(_) => drop(reader.checks.fetch_sub(1, Relaxed)),
         }
     }
 }

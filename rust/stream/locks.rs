@@ -7,19 +7,19 @@
 //! Locks are taken from the top of this list to the bottom. Those of one number are never held
 //! together.
 //!
-//! 1. `file->f_pos_lock`: the VFS holds it over `read`, `write` and `lseek` of one file, and a typed
-//!    call takes it. `inode->i_rwsem`: the VFS holds it over `truncate`. `pipe->mutex`: held over
-//!    `splice`; a splice that waits for bytes drops it ([`Pipe::unlocked`]).
+//! 1. `file->f_pos_lock`: the VFS holds it over `read`, `write` and `lseek` of one file, and a
+//!    typed call takes it. `inode->i_rwsem`: the VFS holds it over `truncate`. `pipe->mutex`: held
+//!    over `splice`; a splice that waits for bytes drops it ([`Pipe::unlocked`]).
 //! 2. `Locks::writing`: one change at a time, from its first byte to the last, as `i_rwsem` is for
-//!    writes to an ordinary file. Memory of the caller may be faulted in under it. A task that waits
-//!    for it can be killed.
+//!    writes to an ordinary file. Memory of the caller may be faulted in under it. A task that
+//!    waits for it can be killed.
 //! 3. `mm->mmap_lock`: held during a page fault, also on a mapping of the stream itself.
-//! 4. `Locks::inner`: the bytes and the counts; a reader-writer lock. No page fault happens under it:
-//!    memory of the caller is copied with page faults disabled, and faulted in after the lock is
-//!    dropped. Nothing holds either side for a time that grows with the size of a call.
-//! 5. Under `inner`, and not together: `Locks::books`, how far readers have come; `Rate::state` of a
-//!    handle; `i_mmap_rwsem` of the inode, and the page table locks below it (pages are mapped, and
-//!    taken out of mappings).
+//! 4. `Locks::inner`: the bytes and the counts; a reader-writer lock. No page fault happens under
+//!    it: memory of the caller is copied with page faults disabled, and faulted in after the lock
+//!    is dropped. Nothing holds either side for a time that grows with the size of a call.
+//! 5. Under `inner`, and not together: `Locks::books`, how far readers have come; `Rate::state` of
+//!    a handle; `i_mmap_rwsem` of the inode, and the page table locks below it (pages are mapped,
+//!    and taken out of mappings).
 //! 6. The locks of the wait queues, and of the table of users ([`quota`](super::quota)).
 //!
 //! `inner` of two streams is never held at the same time: a clone or a reflink takes a snapshot of
@@ -44,15 +44,15 @@
 //!
 //! # No wake-up is missed
 //!
-//! A task that waits looks at the stream and joins the wait queue under the read side, in one piece.
-//! What it waits for changes under the write side only: bytes, length, drained position, limit,
-//! properties, members, and the rate ([`Stream::change_for_sleepers`]). The changer wakes after it has
-//! dropped the write side. The two sides exclude each other, so there are two cases. The change comes
-//! first: the task sees it, and does not sleep. Or the task comes first: it is in the queue when the
-//! changer looks there, also for the changer's view of memory, as `up_read` releases what `down_write`
-//! acquires. That several tasks wait under the read side at once makes no difference, because they
-//! change nothing that another waits for. The books are not waited for: a reader that moves them far
-//! enough goes on to move the drained position, under the write side.
+//! A task that waits looks at the stream and joins the wait queue under the read side, in one
+//! piece. What it waits for changes under the write side only: bytes, length, drained position,
+//! limit, properties, members, and the rate ([`Stream::change_for_sleepers`]). The changer wakes
+//! after it has dropped the write side. The two sides exclude each other, so there are two cases.
+//! The change comes first: the task sees it, and does not sleep. Or the task comes first: it is in
+//! the queue when the changer looks there, also for the changer's view of memory, as `up_read`
+//! releases what `down_write` acquires. That several tasks wait under the read side at once makes
+//! no difference, because they change nothing that another waits for. The books are not waited for:
+//! a reader that moves them far enough goes on to move the drained position, under the write side.
 
 use super::{
     drain::Books,

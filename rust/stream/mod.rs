@@ -7,12 +7,12 @@
 mod drain;
 mod locks;
 mod map;
+mod members;
 mod no_share;
 mod properties;
 mod quota;
 mod read;
 mod resize;
-mod seat;
 mod share;
 mod stall;
 mod wait;
@@ -26,16 +26,16 @@ use self::{
 };
 pub(crate) use self::{
     drain::Own,
+    members::{
+        Access,
+        Member, //
+    },
     properties::{
         Properties,
         Property, //
     },
     quota::Account,
     read::Patience,
-    seat::{
-        Access,
-        Seat, //
-    },
     write::Writer,
 };
 
@@ -168,7 +168,7 @@ struct Inner {
     /// What is gone, and how far the readers have come.
     draining: Draining,
     /// How many handles there are, of any kind.
-    seats: usize,
+    members: usize,
     /// The regular file, from when it is first made until the last handle is gone. It has a
     /// reference to the stream, so whatever else keeps the stream must not keep this.
     inode: Option<InodeRef>,
@@ -272,7 +272,7 @@ impl Stream {
                     properties,
                     limit,
                     draining,
-                    seats: 0,
+                    members: 0,
                     inode: None,
                 }),
                 more <- Waiters::new(),

@@ -68,8 +68,8 @@ impl Stream {
     /// Adds to the stream's properties, when no change is being made: none that was begun before
     /// goes on after.
     ///
-    /// Errors are those of [`Properties::with`], and `EINTR` if the task is being killed. Nothing is
-    /// added then.
+    /// Errors are those of [`Properties::with`], and `EINTR` if the task is being killed. Nothing
+    /// is added then.
     pub(crate) fn add_properties(&self, add: Properties) -> Result {
         let writer = self.lock_for_writing()?;
         {

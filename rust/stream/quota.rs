@@ -7,8 +7,8 @@
 //! that user has `CAP_SYS_RESOURCE`. It does not matter who writes to it. What counts is the memory
 //! of the data. Pages that a clone shares count in both streams.
 //!
-//! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never passes the limit,
-//! and what it did not take is given back when the [`Writer`] goes.
+//! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never passes the
+//! limit, and what it did not take is given back when the [`Writer`] goes.
 
 use super::{
     Inner,
@@ -156,10 +156,10 @@ impl Users {
     }
 }
 
-/// A stream's place among those of its user.
-struct Member(Arc<User>);
+/// One stream of a user, counted in the table of users.
+struct UserStream(Arc<User>);
 
-impl Drop for Member {
+impl Drop for UserStream {
     fn drop(&mut self) {
         let number = self.0.number;
         USERS.with(|users| {
@@ -172,14 +172,14 @@ impl Drop for Member {
 
 /// Who pays for a stream.
 enum Payer {
-    User(Member),
+    User(UserStream),
     Mount(Arc<Account>),
 }
 
 impl Payer {
     fn account(&self) -> &Account {
         match self {
-            Payer::User(Member(user)) => &user.account,
+            Payer::User(UserStream(user)) => &user.account,
             Payer::Mount(account) => account,
         }
     }
@@ -216,14 +216,14 @@ impl Quota {
     }
 
     /// The current task's user, if the streams of that user count.
-    fn user() -> Result<Option<Member>> {
+    fn user() -> Result<Option<UserStream>> {
         let max = *crate::module_parameters::max_user_bytes.value_ref();
         if max == 0 || current_is_unlimited() {
             return Ok(None);
         }
         let new = NewUser::new(current_user(), max)?;
         let user = USERS.with(|users| users.get_or_insert_with(Users::new).join(new));
-        Ok(Some(Member(user)))
+        Ok(Some(UserStream(user)))
     }
 
     /// Whether the stream counts.
@@ -321,8 +321,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Calls `f` for each run of missing pages, with where it begins and its bytes, until it returns
-    /// false; for none if the stream does not count.
+    /// Calls `f` for each run of missing pages, with where it begins and its bytes, until it
+    /// returns false; for none if the stream does not count.
     ///
     /// Nobody else adds pages meanwhile.
     fn each_missing(&self, pos: u64, len: u64, mut f: impl FnMut(&mut Quota, u64, u64) -> bool) {

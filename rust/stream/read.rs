@@ -5,9 +5,9 @@
 use super::{
     locks::View,
     stall::Stall,
+    Member,
     Own,
     Progress,
-    Seat,
     Stream,
     SLICE, //
 };
@@ -54,13 +54,13 @@ impl Stream {
     /// Waits as [`Stream::copy_out`] does, with the same errors.
     pub(crate) fn peek(
         &self,
-        seat: &Seat,
+        member: &Member,
         pos: u64,
         own: Own,
         buf: &mut [u8],
         nonblocking: bool,
     ) -> Result<usize> {
-        let inner = self.wait_for_data(seat, pos, own, nonblocking.into())?;
+        let inner = self.wait_for_data(member, pos, own, nonblocking.into())?;
         Ok(inner.map_or(0, |inner| inner.buffer.read_at(pos, buf)))
     }
 
@@ -69,17 +69,18 @@ impl Stream {
     /// Waits as [`Stream::copy_out`] does, with the same errors.
     pub(crate) fn available(
         &self,
-        seat: &Seat,
+        member: &Member,
         pos: u64,
         own: Own,
         nonblocking: bool,
     ) -> Result<u64> {
-        let inner = self.wait_for_data(seat, pos, own, nonblocking.into())?;
+        let inner = self.wait_for_data(member, pos, own, nonblocking.into())?;
         Ok(inner.map_or(0, |inner| inner.buffer.len().saturating_sub(pos)))
     }
 
-    /// Copies bytes from `pos` on to `dst` until it is full or the stream ends. Also returns whether
-    /// to look at the handle's position when the call returns ([`Seat::look_on_return`]).
+    /// Copies bytes from `pos` on to `dst` until it is full or the stream ends. Also returns
+    /// whether to look at the handle's position when the call returns
+    /// ([`Member::confirm_on_return`]).
     ///
     /// Waits for the first byte, if `patience` allows, while a handle other than the caller's may
     /// still write. `EAGAIN` where it would have to wait and may not; `ERESTARTSYS` when a signal
@@ -87,7 +88,7 @@ impl Stream {
     /// `ENOBUFS` if it cannot be written before the handle has moved on.
     pub(crate) fn copy_out(
         &self,
-        seat: &Seat,
+        member: &Member,
         pos: u64,
         own: Own,
         dst: &mut DestIter<'_, '_>,
@@ -102,7 +103,7 @@ impl Stream {
             }
             let here = pos.saturating_add(done as u64);
             let view = match done {
-                0 => self.wait_for_data(seat, pos, own, patience),
+                0 => self.wait_for_data(member, pos, own, patience),
                 _ => self.view_for(patience).map(Some),
             };
             let view = match view {
@@ -121,7 +122,7 @@ impl Stream {
             let next = here.saturating_add(copied as u64);
             let faulted = dst.remaining() > 0 && next != view.buffer.len();
             if copied > 0 && !matches!(own, Own::Follows | Own::Stays(_)) {
-                look |= view.lend(seat, own.position(pos), pos, next);
+                look |= view.note_read(member, own.position(pos), pos, next);
             }
             drop(view);
             done += copied;
@@ -139,23 +140,24 @@ impl Stream {
     }
 
     /// Waits until there is a byte at `pos`, or there will be none: `None`. `own` says where the
-    /// handle's own position is; what that tells of the bytes before is noted (see [`super::drain`]).
+    /// handle's own position is; what that tells of the bytes before is noted (see
+    /// [`super::drain`]).
     ///
     /// `EAGAIN` if that would wait and may not; `ERESTARTSYS` when a signal comes; `ENXIO` if
     /// the byte has been drained; `ENOBUFS` if the byte cannot be written, for the limit's sake,
     /// before the handle itself has moved on.
     pub(super) fn wait_for_data(
         &self,
-        seat: &Seat,
+        member: &Member,
         pos: u64,
         own: Own,
         patience: Patience,
     ) -> Result<Option<View<'_>>> {
         let mut view = self.view_for(patience)?;
-        if view.look(seat, own.position(pos)) {
+        if view.confirm(member, own.position(pos)) {
             view = self.drain_between(view, patience)?;
         }
-        let mut passed = own.passed_by_waiting(pos);
+        let mut passed = own.consumed_by_waiting(pos);
         let mut interrupted = false;
         loop {
             if pos < view.draining.position() {
@@ -164,17 +166,17 @@ impl Stream {
             if pos < view.buffer.len() {
                 return Ok(Some(view));
             }
-            if !view.others_may_write(seat.access) {
+            if !view.others_may_write(member.access) {
                 return Ok(None);
             }
             // The writer may be waiting for just that.
-            if passed.take().is_some_and(|to| view.pass(seat, to)) {
+            if passed.take().is_some_and(|to| view.consume(member, to)) {
                 view = self.drain_between(view, patience)?;
                 continue;
             }
-            if view.is_out_of_reach(seat, own.position(pos), pos) {
+            if view.is_out_of_reach(member, own.position(pos), pos) {
                 if let Own::Queued(own) = own {
-                    if let Some(due) = view.pass_lent(seat, own, pos) {
+                    if let Some(due) = view.consume_pending(member, own, pos) {
                         if due {
                             view = self.drain_between(view, patience)?;
                         }
@@ -183,7 +185,7 @@ impl Stream {
                 }
                 return Err(ENOBUFS);
             }
-            if patience != Patience::Bytes || view.goes_on(seat, pos) {
+            if patience != Patience::Bytes || view.continues(member, pos) {
                 return Err(EAGAIN);
             }
             if interrupted {

@@ -77,9 +77,9 @@ impl Writer<'_> {
     /// Makes zeros of a part of the stream, with memory set aside for them, and makes the stream
     /// long enough to have it unless `keep_size`.
     ///
-    /// `EPERM` if the stream is sealed or only appended to; `ENOSPC` beyond the limit; `ENXIO` for a
-    /// part that has been drained; `ENOMEM`; `EINTR` if the task is being killed. The stream is then
-    /// as it was.
+    /// `EPERM` if the stream is sealed or only appended to; `ENOSPC` beyond the limit; `ENXIO` for
+    /// a part that has been drained; `ENOMEM`; `EINTR` if the task is being killed. The stream is
+    /// then as it was.
     pub(crate) fn zero(&self, range: Range<u64>, keep_size: bool) -> Result {
         {
             let inner = self.stream.inspect();

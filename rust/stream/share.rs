@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that a stream shares with others: clones, reflinks, pages lent to pipes and taken from them.
+//! Pages that a stream shares with others: clones, reflinks, pages lent to pipes and taken from
+//! them.
 
 use super::{
     Access,
     Inner,
+    Member,
     Own,
     Patience,
     Property,
-    Seat,
     Stream,
     Writer,
     PAGE_BYTES, //
@@ -38,8 +39,8 @@ impl Stream {
     /// a handle with this access.
     ///
     /// It has the limit and the home of this one; of its properties those about sharing, as the
-    /// pages are the same, and about its end. Takes O(1) time and memory: `ENOMEM` if there is none. `EPERM` if the
-    /// handle may not share pages.
+    /// pages are the same, and about its end. Takes O(1) time and memory: `ENOMEM` if there is
+    /// none. `EPERM` if the handle may not share pages.
     pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
         let (buffer, draining, limit, properties) = {
             let inner = self.share_pages();
@@ -70,7 +71,7 @@ impl Stream {
     /// the pipe then.
     pub(crate) fn lend(
         &self,
-        seat: &Seat,
+        member: &Member,
         pos: u64,
         own: Own,
         pipe: &mut Pipe<'_>,
@@ -79,11 +80,11 @@ impl Stream {
     ) -> Result<(usize, bool)> {
         let mut done = 0;
         let mut inner = loop {
-            match self.wait_for_data(seat, pos, own, Patience::Locks) {
+            match self.wait_for_data(member, pos, own, Patience::Locks) {
                 // Whoever is to write what is waited for may have to read from the pipe first.
                 Err(err) if err == EAGAIN && !nonblocking => {
                     pipe.unlocked(|| {
-                        self.wait_for_data(seat, pos, own, Patience::Bytes)
+                        self.wait_for_data(member, pos, own, Patience::Bytes)
                             .map(drop)
                     })?;
                     pipe.wait_for_room()?;
@@ -93,12 +94,12 @@ impl Stream {
                 Err(err) => return Err(err),
             }
         };
-        if inner.may_share(seat.access).is_err() {
+        if inner.may_share(member.access).is_err() {
             drop(inner);
             done = self.give(pos, pipe, len)?;
             inner = self.read_bytes();
         }
-        while done < len && !pipe.is_full() && inner.may_share(seat.access).is_ok() {
+        while done < len && !pipe.is_full() && inner.may_share(member.access).is_ok() {
             let here = pos.saturating_add(done as u64);
             let (offset, part) = inner.part_of_page(here, len - done);
             if part == 0 {
@@ -112,7 +113,7 @@ impl Stream {
             done += part;
         }
         let end = pos.saturating_add(done as u64);
-        let look = done > 0 && inner.lend(seat, own.position(pos), pos, end);
+        let look = done > 0 && inner.note_read(member, own.position(pos), pos, end);
         Ok((done, look))
     }
 }

@@ -22,8 +22,8 @@ use kernel::{
 pub(super) struct Waiters {
     #[pin]
     changed: CondVar,
-    /// How many wait. It grows under the read side, which is given up to wait. So a task that changes
-    /// something under the write side, and looks here after, misses nobody: see
+    /// How many wait. It grows under the read side, which is given up to wait. So a task that
+    /// changes something under the write side, and looks here after, misses nobody: see
     /// [`locks`](super::locks).
     asleep: Atomic<i32>,
 }

@@ -105,9 +105,9 @@ impl Writer<'_> {
         self.stream.len()
     }
 
-    /// How much of a write of `wanted` bytes at `pos` may be done: what the stream has room for, and
-    /// the user may hold, who has paid for it then. One that is `whole` does not wait for more room
-    /// than there can be.
+    /// How much of a write of `wanted` bytes at `pos` may be done: what the stream has room for,
+    /// and the user may hold, who has paid for it then. One that is `whole` does not wait for more
+    /// room than there can be.
     ///
     /// `EPERM` if the stream is sealed, or only appended to and `pos` is before its end; `ENXIO`
     /// if `pos` has been drained.
@@ -188,8 +188,9 @@ impl Writer<'_> {
 
     /// Makes the bytes in `range` those of `built`: [`SizedBuffer::take_range`].
     ///
-    /// What the stream had there is left in `built`, so that it is not freed under the lock. `ENXIO`
-    /// if the start of `range` has been drained; `ENOMEM`, `EFBIG`. The stream is then as it was.
+    /// What the stream had there is left in `built`, so that it is not freed under the lock.
+    /// `ENXIO` if the start of `range` has been drained; `ENOMEM`, `EFBIG`. The stream is then as
+    /// it was.
     pub(super) fn take_over(
         &self,
         range: Range<u64>,
@@ -209,9 +210,9 @@ impl Writer<'_> {
 
 /// Copies up to `limit` bytes from `src`, a slice at a time.
 ///
-/// `put` copies a slice, told how many bytes went before, with page faults disabled. Where that ends
-/// at a page that is not in memory, the page is brought in while `put` holds no lock. `EFAULT` if
-/// there is no such page, `EINTR` if the task is being killed, and what `put` returns.
+/// `put` copies a slice, told how many bytes went before, with page faults disabled. Where that
+/// ends at a page that is not in memory, the page is brought in while `put` holds no lock. `EFAULT`
+/// if there is no such page, `EINTR` if the task is being killed, and what `put` returns.
 fn copy_in(
     src: &mut SourceIter<'_, '_>,
     limit: usize,

@@ -3,8 +3,8 @@
 //! A lock that many tasks hold to read, or one task to write.
 //!
 //! The kernel crate has no reader-writer lock, and its [`Lock`] gives each holder a `&mut T`. So
-//! [`RwSemaphore`] has guards of its own. A reader can sleep on a [`CondVar`], which gives up the read
-//! side and takes it again.
+//! [`RwSemaphore`] has guards of its own. A reader can sleep on a [`CondVar`], which gives up the
+//! read side and takes it again.
 //!
 //! Fairness is the semaphore's: a writer that has waited for a few milliseconds stops new readers
 //! (`RWSEM_FLAG_HANDOFF`), so readers that come and go do not keep it out.
@@ -51,8 +51,8 @@ pub(crate) struct RwSemaphore<T> {
 
 // SAFETY: A semaphore may be used, and freed, by any thread. The data goes with it.
 unsafe impl<T: Send> Send for RwSemaphore<T> {}
-// SAFETY: Readers on several threads share the data, which `T: Sync` allows. A writer has a `&mut T`
-// on its own thread, which `T: Send` allows.
+// SAFETY: Readers on several threads share the data, which `T: Sync` allows. A writer has a `&mut
+// T` on its own thread, which `T: Send` allows.
 unsafe impl<T: Send + Sync> Sync for RwSemaphore<T> {}
 
 /// The read side, held until this is dropped.
@@ -133,8 +133,8 @@ impl<T> RwSemaphore<T> {
 }
 
 impl<T> ReadGuard<'_, T> {
-    /// As [`CondVar::wait_interruptible`]: gives up the read side until `condvar` is notified. Returns
-    /// whether a signal is pending.
+    /// As [`CondVar::wait_interruptible`]: gives up the read side until `condvar` is notified.
+    /// Returns whether a signal is pending.
     pub(crate) fn wait_interruptible(&mut self, condvar: &CondVar) -> bool {
         self.lend_to(|guard| condvar.wait_interruptible(guard))
     }

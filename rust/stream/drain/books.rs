@@ -25,73 +25,74 @@ use kernel::{
 /// The number of the next reader.
 static NEXT_READER: Atomic<i64> = Atomic::new(0);
 
-/// A reader's place in [`Books`].
+/// The key of a reader's entry: the slowest reader is the least.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    /// All before this position has been passed.
-    passed: u64,
-    reader: u64,
+    /// All bytes before this position have been consumed.
+    consumed: u64,
+    number: u64,
 }
 
-/// What a reader was given when its position was `from`: bytes up to `to`.
+/// Bytes up to `to` that were returned while the position was `from`. Where the position is found
+/// later says how many of them were consumed.
 #[derive(Clone, Copy)]
-struct Lent {
+struct Pending {
     from: u64,
     to: u64,
 }
 
-impl Lent {
+impl Pending {
     fn nothing(own: u64) -> Self {
         Self { from: own, to: own }
     }
 }
 
-/// What a reader knows of its entry.
-pub(crate) struct Mark {
-    reader: u64,
-    /// [`Place::passed`]; changes under the lock of the books.
-    pub(super) passed: Atomic<u64>,
-    /// The task whose call is looked at when it returns, or 0.
+/// A handle that only reads, as its [`Member`](super::Member) knows it.
+pub(crate) struct Reader {
+    number: u64,
+    /// [`Place::consumed`]; changes under the lock of the books.
+    pub(super) consumed: Atomic<u64>,
+    /// The task whose call is checked when it returns, or 0.
     pub(super) caller: Atomic<i32>,
-    /// Calls that are looked at when they return.
-    pub(super) looks: Atomic<i32>,
+    /// Calls that are checked when they return.
+    pub(super) checks: Atomic<i32>,
 }
 
-impl Mark {
+impl Reader {
     fn place(&self) -> Place {
         Place {
-            passed: self.passed.load(Relaxed),
-            reader: self.reader,
+            consumed: self.consumed.load(Relaxed),
+            number: self.number,
         }
     }
 }
 
 /// A new reader, with all the memory that it will ever need.
 pub(in crate::stream) struct NewReader {
-    mark: Arc<Mark>,
-    node: RBTreeNodeReservation<Place, Lent>,
+    reader: Arc<Reader>,
+    node: RBTreeNodeReservation<Place, Pending>,
 }
 
 impl NewReader {
     /// `ENOMEM` if there is no memory for the entry.
     pub(in crate::stream) fn new() -> Result<Self> {
-        let mark = Mark {
-            reader: NEXT_READER.fetch_add(1, Relaxed) as u64,
-            passed: Atomic::new(0),
+        let reader = Reader {
+            number: NEXT_READER.fetch_add(1, Relaxed) as u64,
+            consumed: Atomic::new(0),
             caller: Atomic::new(0),
-            looks: Atomic::new(0),
+            checks: Atomic::new(0),
         };
         Ok(Self {
-            mark: Arc::new(mark, GFP_STREAM)?,
+            reader: Arc::new(reader, GFP_STREAM)?,
             node: RBTreeNodeReservation::new(GFP_STREAM)?,
         })
     }
 }
 
-/// Where the readers are.
+/// An entry for each reader.
 pub(in crate::stream) struct Books {
     /// The slowest first. An update reuses the node, so it needs no memory.
-    readers: RBTree<Place, Lent>,
+    readers: RBTree<Place, Pending>,
 }
 
 impl Books {
@@ -101,101 +102,105 @@ impl Books {
         }
     }
 
-    /// Enters a reader, who has passed what lies before `passed`.
-    pub(super) fn enter(&mut self, new: NewReader, passed: u64) -> Arc<Mark> {
-        let NewReader { mark, node } = new;
-        mark.passed.store(passed, Relaxed);
-        // The number is new, so there is no such entry yet.
+    /// Adds a reader that has consumed what lies before `consumed`.
+    pub(super) fn enter(&mut self, new: NewReader, consumed: u64) -> Arc<Reader> {
+        let NewReader { reader, node } = new;
+        reader.consumed.store(consumed, Relaxed);
+        // The number is new, so no entry has this key.
         let _ = self
             .readers
-            .insert(node.into_node(mark.place(), Lent::nothing(passed)));
-        mark
+            .insert(node.into_node(reader.place(), Pending::nothing(consumed)));
+        reader
     }
 
-    /// Takes out a reader that goes.
-    pub(super) fn leave(&mut self, mark: &Mark) {
-        let _ = self.readers.remove(&mark.place());
+    /// Removes a reader.
+    pub(super) fn leave(&mut self, reader: &Reader) {
+        let _ = self.readers.remove(&reader.place());
     }
 
-    /// What all readers have passed; none without readers.
-    pub(super) fn passed(&self) -> Option<u64> {
+    /// The position before which all readers have consumed everything; `None` without readers.
+    pub(super) fn consumed(&self) -> Option<u64> {
         let slowest = self.readers.cursor_front()?;
-        Some(slowest.current().0.passed)
+        Some(slowest.current().0.consumed)
     }
 
-    fn lent(&mut self, mark: &Mark) -> Option<&mut Lent> {
-        self.readers.get_mut(&mark.place())
+    fn pending(&mut self, reader: &Reader) -> Option<&mut Pending> {
+        self.readers.get_mut(&reader.place())
     }
 
-    /// A reader whose position is `to` has passed what lies before.
-    pub(super) fn pass(&mut self, mark: &Mark, to: u64) {
-        self.update(mark, to, Lent::nothing(to));
+    /// The reader's position is `to`, and it has consumed all bytes before.
+    pub(super) fn consume(&mut self, reader: &Reader, to: u64) {
+        self.update(reader, to, Pending::nothing(to));
     }
 
-    fn update(&mut self, mark: &Mark, passed: u64, lent: Lent) {
-        let Some(node) = self.readers.remove_node(&mark.place()) else {
+    fn update(&mut self, reader: &Reader, consumed: u64, pending: Pending) {
+        let Some(node) = self.readers.remove_node(&reader.place()) else {
             return;
         };
-        mark.passed.store(passed, Relaxed);
-        let node = node.into_reservation().into_node(mark.place(), lent);
+        reader.consumed.store(consumed, Relaxed);
+        let node = node.into_reservation().into_node(reader.place(), pending);
         let _ = self.readers.insert(node);
     }
 
-    /// A request that was lent all up to `to` goes on there. Returns whether there is one.
-    pub(super) fn pass_lent(&mut self, mark: &Mark, own: u64, to: u64) -> bool {
-        match self.lent(mark) {
-            Some(&mut lent)
-                if lent.from == own && lent.to == to && mark.passed.load(Relaxed) < to =>
+    /// A request whose pending bytes end at `to` goes on at `to`: it has consumed them. Returns
+    /// whether the reader has such a request.
+    pub(super) fn consume_pending(&mut self, reader: &Reader, own: u64, to: u64) -> bool {
+        match self.pending(reader) {
+            Some(&mut pending)
+                if pending.from == own
+                    && pending.to == to
+                    && reader.consumed.load(Relaxed) < to =>
             {
-                self.update(mark, to, lent);
+                self.update(reader, to, pending);
                 true
             }
             _ => false,
         }
     }
 
-    /// A reader's position is `own`: if that is within what was lent, it has kept the bytes before.
-    pub(super) fn look(&mut self, mark: &Mark, own: u64) {
-        if let Some(&mut Lent { from, to }) = self.lent(mark) {
+    /// The reader's position is found to be `own`. If that is among the pending bytes, those before
+    /// it were consumed.
+    pub(super) fn confirm(&mut self, reader: &Reader, own: u64) {
+        if let Some(&mut Pending { from, to }) = self.pending(reader) {
             if from < own && own <= to {
-                self.pass(mark, own);
+                self.consume(reader, own);
             }
         }
     }
 
-    /// A reader whose position is `own` was lent what is between `pos` and `end`. Returns whether
-    /// the position may tell later that it has passed it.
-    pub(super) fn lend(&mut self, mark: &Mark, own: u64, pos: u64, end: u64) -> bool {
-        let Some(lent) = self.lent(mark) else {
+    /// Bytes from `pos` to `end` were returned while the reader's position was `own`. Returns
+    /// whether a later position can tell that they were consumed.
+    pub(super) fn note_read(&mut self, reader: &Reader, own: u64, pos: u64, end: u64) -> bool {
+        let Some(pending) = self.pending(reader) else {
             return false;
         };
-        // `sendfile` goes on where the bytes before ended, and moves the position when it is done.
-        if lent.from == own && (own..=lent.to).contains(&pos) {
-            lent.to = lent.to.max(end);
+        // `sendfile` reads in rounds, and moves the position when it returns.
+        if pending.from == own && (own..=pending.to).contains(&pos) {
+            pending.to = pending.to.max(end);
         } else if own == pos {
-            *lent = Lent { from: own, to: end };
+            *pending = Pending { from: own, to: end };
         } else {
             return false;
         }
         true
     }
 
-    /// A reader was moved to `pos` by `lseek`.
-    pub(super) fn moved(&mut self, mark: &Mark, pos: u64) {
-        if pos < mark.passed.load(Relaxed) {
-            self.pass(mark, pos);
-        } else if let Some(lent) = self.lent(mark) {
-            *lent = Lent::nothing(pos);
+    /// `lseek` has moved the reader to `pos`.
+    pub(super) fn note_seek(&mut self, reader: &Reader, pos: u64) {
+        if pos < reader.consumed.load(Relaxed) {
+            self.consume(reader, pos);
+        } else if let Some(pending) = self.pending(reader) {
+            *pending = Pending::nothing(pos);
         }
     }
 
-    /// Whether `pos` is where this very call has ended one lap, as only `sendfile` and its kin ask:
-    /// they return what they have, rather than wait with it.
-    pub(super) fn goes_on(&mut self, mark: &Mark, pos: u64) -> bool {
-        mark.caller.load(Relaxed) == current!().pid()
+    /// Whether `pos` is where an earlier round of this very call has ended: only `sendfile` and its
+    /// kin go on there. They return what they have rather than wait with it.
+    pub(super) fn continues(&mut self, reader: &Reader, pos: u64) -> bool {
+        reader.caller.load(Relaxed) == current!().pid()
             && self
-                .lent(mark)
-                .is_some_and(|lent| lent.from < pos && lent.to == pos)
+                .pending(reader)
+                .is_some_and(|pending| pending.from < pos && pending.to == pos)
     }
 }
 
@@ -206,54 +211,54 @@ mod tests {
     #[test]
     fn the_slowest_reader_counts() -> Result {
         let mut books = Books::new();
-        assert_eq!(books.passed(), None);
+        assert_eq!(books.consumed(), None);
         let first = books.enter(NewReader::new()?, 0);
         let second = books.enter(NewReader::new()?, 0);
-        books.pass(&first, 10);
-        assert_eq!(books.passed(), Some(0));
-        books.pass(&second, 20);
-        assert_eq!(books.passed(), Some(10));
+        books.consume(&first, 10);
+        assert_eq!(books.consumed(), Some(0));
+        books.consume(&second, 20);
+        assert_eq!(books.consumed(), Some(10));
         books.leave(&first);
-        assert_eq!(books.passed(), Some(20));
+        assert_eq!(books.consumed(), Some(20));
         books.leave(&second);
-        assert_eq!(books.passed(), None);
+        assert_eq!(books.consumed(), None);
         Ok(())
     }
 
     #[test]
-    fn what_is_lent_counts_when_the_position_follows() -> Result {
+    fn returned_bytes_count_when_the_position_follows() -> Result {
         let mut books = Books::new();
         let reader = books.enter(NewReader::new()?, 0);
-        assert!(books.lend(&reader, 0, 0, 10));
+        assert!(books.note_read(&reader, 0, 0, 10));
         // `pread`: the position stays.
-        books.look(&reader, 0);
-        assert_eq!(books.passed(), Some(0));
+        books.confirm(&reader, 0);
+        assert_eq!(books.consumed(), Some(0));
         // Elsewhere.
-        assert!(!books.lend(&reader, 0, 11, 20));
-        books.look(&reader, 20);
-        assert_eq!(books.passed(), Some(0));
+        assert!(!books.note_read(&reader, 0, 11, 20));
+        books.confirm(&reader, 20);
+        assert_eq!(books.consumed(), Some(0));
         // `sendfile`: it goes on, and gives back a part.
-        assert!(books.lend(&reader, 0, 10, 20));
-        books.look(&reader, 15);
-        assert_eq!(books.passed(), Some(15));
-        books.look(&reader, 20);
-        assert_eq!(books.passed(), Some(15));
+        assert!(books.note_read(&reader, 0, 10, 20));
+        books.confirm(&reader, 15);
+        assert_eq!(books.consumed(), Some(15));
+        books.confirm(&reader, 20);
+        assert_eq!(books.consumed(), Some(15));
         Ok(())
     }
 
     #[test]
-    fn a_seek_passes_nothing() -> Result {
+    fn a_seek_consumes_nothing() -> Result {
         let mut books = Books::new();
         let reader = books.enter(NewReader::new()?, 0);
-        books.lend(&reader, 0, 0, 10);
-        books.moved(&reader, 10);
-        books.look(&reader, 10);
-        assert_eq!(books.passed(), Some(0));
-        books.lend(&reader, 10, 10, 30);
-        books.look(&reader, 30);
-        assert_eq!(books.passed(), Some(30));
-        books.moved(&reader, 20);
-        assert_eq!(books.passed(), Some(20));
+        books.note_read(&reader, 0, 0, 10);
+        books.note_seek(&reader, 10);
+        books.confirm(&reader, 10);
+        assert_eq!(books.consumed(), Some(0));
+        books.note_read(&reader, 10, 10, 30);
+        books.confirm(&reader, 30);
+        assert_eq!(books.consumed(), Some(30));
+        books.note_seek(&reader, 20);
+        assert_eq!(books.consumed(), Some(20));
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ impl Own {
     }
 
     /// What has been passed when the call has to wait at `pos`.
-    pub(in crate::stream) fn passed_by_waiting(self, pos: u64) -> Option<u64> {
+    pub(in crate::stream) fn consumed_by_waiting(self, pos: u64) -> Option<u64> {
         match self {
             Self::Follows | Self::MayFollow => Some(pos),
             Self::Stays(own) => Some(own),

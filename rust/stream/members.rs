@@ -4,8 +4,8 @@
 
 use super::{
     drain::{
-        Mark,
         NewReader, //
+        Reader,
     },
     Property,
     Stream, //
@@ -41,11 +41,11 @@ impl Access {
 }
 
 /// A handle's entry in its stream's books, for as long as it lives.
-pub(crate) struct Seat {
+pub(crate) struct Member {
     stream: Arc<Stream>,
     pub(super) access: Access,
     /// The entry of a reader of a drained stream.
-    mark: Option<Arc<Mark>>,
+    reader: Option<Arc<Reader>>,
 }
 
 impl Stream {
@@ -55,15 +55,19 @@ impl Stream {
     /// up, whatever kind of file it is.
     ///
     /// `ENOMEM` if there is no memory for the entry.
-    pub(crate) fn attach(self: Arc<Self>, access: Access, inode: Option<InodeRef>) -> Result<Seat> {
+    pub(crate) fn attach(
+        self: Arc<Self>,
+        access: Access,
+        inode: Option<InodeRef>,
+    ) -> Result<Member> {
         let new = access.drains().then(NewReader::new).transpose()?;
         let mut inner = self.change_members();
-        let mark = new.map(|new| inner.enter(new));
+        let reader = new.map(|new| inner.enter(new));
         inner.readers += usize::from(access.read);
         inner.writers += usize::from(access.write);
         inner.feeders += usize::from(access.feeds());
         inner.had_writer |= access.write;
-        inner.seats += 1;
+        inner.members += 1;
         // All regular files of a stream are of one inode, so a second reference is not needed. It
         // is dropped after the lock, with the arguments.
         if inner.inode.is_none() {
@@ -71,15 +75,15 @@ impl Stream {
             inner.publish_len();
         }
         drop(inner);
-        Ok(Seat {
+        Ok(Member {
             stream: self,
             access,
-            mark,
+            reader,
         })
     }
 }
 
-impl Seat {
+impl Member {
     /// The stream.
     pub(crate) fn stream(&self) -> &Arc<Stream> {
         &self.stream
@@ -91,12 +95,12 @@ impl Seat {
     }
 
     /// What a handle that only reads knows of its entry among the readers.
-    pub(super) fn mark(&self) -> Option<&Arc<Mark>> {
-        self.mark.as_ref()
+    pub(super) fn reader(&self) -> Option<&Arc<Reader>> {
+        self.reader.as_ref()
     }
 }
 
-impl Drop for Seat {
+impl Drop for Member {
     /// Takes back [`Stream::attach`], and wakes whoever waited for this handle.
     fn drop(&mut self) {
         let stream = &self.stream;
@@ -107,14 +111,14 @@ impl Drop for Seat {
         // It was the last that may write, or the last but for one that reads as well.
         let ends = self.access.write && inner.awaited() <= 1;
         let (mut drained, mut makes_room) = (false, false);
-        if let Some(mark) = &self.mark {
-            inner.leave(mark);
+        if let Some(reader) = &self.reader {
+            inner.leave(reader);
             drained = inner.drain();
             // With the last reader gone, a write that has waited for room fails.
             makes_room = inner.is(Property::Drain) && !inner.can_drain();
         }
-        inner.seats -= 1;
-        let inode = match inner.seats {
+        inner.members -= 1;
+        let inode = match inner.members {
             0 => inner.inode.take(),
             _ => None,
         };
@@ -122,7 +126,7 @@ impl Drop for Seat {
             true => stream.finish_drain(inner),
             false => drop(inner),
         }
-        // May free the inode, which has a reference to the stream, as this seat has.
+        // May free the inode, which has a reference to the stream, as this member has.
         drop(inode);
         // Most handles go without anybody's notice. What nobody waited for is no edge.
         if ends {
