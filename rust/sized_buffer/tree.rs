@@ -8,6 +8,9 @@
 //! levels.
 
 mod exchange;
+mod find;
+
+pub(super) use self::find::Found;
 
 use super::{
     cow::{
@@ -43,14 +46,6 @@ pub(super) struct Tree {
     level: u32,
     /// What changes have made of mappings.
     pub(super) stale: Stale,
-}
-
-/// What the tree has at a page index.
-pub(super) enum Found<'a> {
-    /// A leaf; the page, if there is one, is in this slot of it.
-    Leaf(&'a Leaf, usize),
-    /// Nothing, and nothing after it before the index `until`.
-    Nothing { until: u64 },
 }
 
 /// A leaf to be changed.
@@ -142,47 +137,6 @@ impl Tree {
         Usage::of(&self.root)
     }
 
-    /// Looks up the page `index`.
-    pub(super) fn find(&self, index: u64) -> Found<'_> {
-        let mut level = self.level;
-        let mut link = self.root.as_ref();
-        if index >= span(level + 1) {
-            return Found::Nothing { until: u64::MAX };
-        }
-        while let Some(node) = link {
-            match &**node {
-                Node::Leaf(leaf) => return Found::Leaf(leaf, slot(index, 0)),
-                Node::Interior(node) => {
-                    link = node.children.get(slot(index, level));
-                    level = level.saturating_sub(1);
-                }
-            }
-        }
-        let until = (index | (span(level + 1) - 1)) + 1;
-        Found::Nothing { until }
-    }
-
-    /// The page `index`.
-    pub(super) fn get(&self, index: u64) -> Option<&PageRef> {
-        match self.find(index) {
-            Found::Leaf(leaf, slot) => leaf.get(slot),
-            Found::Nothing { .. } => None,
-        }
-    }
-
-    /// The first index in `range` that has a page, or that has none. Takes O(log n) time.
-    pub(super) fn find_next(&self, range: Range<u64>, has_page: bool) -> Option<u64> {
-        let beyond = span(self.level + 1);
-        let inside = range.start..range.end.min(beyond);
-        let found = match inside.is_empty() {
-            true => None,
-            false => find_next(self.root.as_ref(), self.level, 0, &inside, has_page),
-        };
-        // There is nothing beyond what the tree can hold.
-        let outside = Some(range.start.max(beyond)).filter(|_| !has_page);
-        found.or(outside).filter(|index| *index < range.end)
-    }
-
     /// Lets `change` change the leaf for the page `index`, told that page's slot in it. Makes what
     /// is missing of the way to it; a leaf that then holds no page is removed.
     ///
@@ -265,36 +219,6 @@ fn descend<R>(
     }
 }
 
-/// [`Tree::find_next`] below `link`, whose node has this `level`, the page `first` as its first,
-/// and a page of `range`.
-fn find_next(
-    link: Option<&Shared<Node>>,
-    level: u32,
-    first: u64,
-    range: &Range<u64>,
-    has_page: bool,
-) -> Option<u64> {
-    let Some(node) = link else {
-        return Some(range.start.max(first)).filter(|_| !has_page);
-    };
-    // What has nothing to find is passed over, whatever its size.
-    let Usage { pages, .. } = node.usage();
-    if pages == if has_page { 0 } else { span(level + 1) } {
-        return None;
-    }
-    let mut slots = slots(range, level, first);
-    match &**node {
-        Node::Leaf(leaf) => leaf
-            .find(slots.start, has_page)
-            .filter(|slot| slots.contains(slot))
-            .map(|slot| first + slot as u64),
-        Node::Interior(node) => slots.find_map(|slot| {
-            let first = first + slot as u64 * span(level);
-            find_next(node.children.get(slot), level - 1, first, range, has_page)
-        }),
-    }
-}
-
 /// The slots of a node with this `level` and the page `first` as its first that have pages of
 /// `range`, which has one of the node's.
 fn slots(range: &Range<u64>, level: u32, first: u64) -> Range<usize> {
@@ -321,7 +245,7 @@ mod tests {
     use super::*;
 
     /// The largest page index of a buffer of the greatest length.
-    const LAST: u64 = super::super::MAX_LEN / super::super::PAGE_BYTES;
+    pub(super) const LAST: u64 = super::super::MAX_LEN / super::super::PAGE_BYTES;
 
     /// Whether both trees have the page `index` in the same leaf.
     pub(super) fn share_leaf(one: &Tree, other: &Tree, index: u64) -> bool {
@@ -370,24 +294,6 @@ mod tests {
         put(&mut tree, LAST)?;
         let after = core::ptr::from_ref(tree.get(0).ok_or(EINVAL)?);
         assert!(core::ptr::eq(before, after));
-        Ok(())
-    }
-
-    #[test]
-    fn finds_the_next_page_and_the_next_hole() -> Result {
-        let mut tree = Tree::new();
-        assert_eq!(tree.find_next(0..LAST, true), None);
-        assert_eq!(tree.find_next(7..LAST, false), Some(7));
-        for index in 60..70 {
-            put(&mut tree, index)?;
-        }
-        put(&mut tree, 1 << 30)?;
-        assert_eq!(tree.find_next(0..LAST, true), Some(60));
-        assert_eq!(tree.find_next(63..LAST, true), Some(63));
-        assert_eq!(tree.find_next(70..LAST, true), Some(1 << 30));
-        assert_eq!(tree.find_next(70..1 << 30, true), None);
-        assert_eq!(tree.find_next(60..LAST, false), Some(70));
-        assert_eq!(tree.find_next(60..70, false), None);
         Ok(())
     }
 
