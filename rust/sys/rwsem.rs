@@ -41,6 +41,9 @@ use kernel::{
     },
 };
 
+/// How often a reader tries before it sleeps: some ten microseconds.
+const SPINS: u32 = 400;
+
 /// A `struct rw_semaphore`, and what it protects.
 #[pin_data]
 pub(crate) struct RwSemaphore<T> {
@@ -88,7 +91,18 @@ impl<T> RwSemaphore<T> {
     }
 
     /// Waits until nobody writes.
+    ///
+    /// A writer is often done within microseconds, and a sleep costs more than that. `down_read()`
+    /// does not spin, unlike `down_write()` and `mutex_lock()`, because it does not know how long
+    /// writers are. So a reader tries a few times before it sleeps. It takes nothing from a writer
+    /// that waits: `down_read_trylock()` fails then.
     pub(crate) fn read(&self) -> ReadGuard<'_, T> {
+        for _ in 0..SPINS {
+            if let Some(guard) = self.try_read() {
+                return guard;
+            }
+            core::hint::spin_loop();
+        }
         // SAFETY: The semaphore is initialised.
         unsafe { bindings::down_read(self.raw.get()) };
         self.read_guard()
