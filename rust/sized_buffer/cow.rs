@@ -181,8 +181,8 @@ impl Leaf {
         let slots = || {
             (0..pages).filter_map(|of_folio| {
                 let at = (slot + of_folio).checked_sub(index)?;
-                let there = self.pages.get(at)?;
-                folio.is_at(of_folio, there).then_some(at)
+                let found = self.pages.get(at)?;
+                folio.is_at(of_folio, found).then_some(at)
             })
         };
         // References can go at any time, and come only from whoever can reach the page.

@@ -263,11 +263,11 @@ mod tests {
     #[test]
     fn finds_what_was_put_and_nothing_else() -> Result {
         let mut tree = Tree::new();
-        let there = [0, 1, 63, 64, 4095, 4096, 1 << 20, 1 << 40, LAST];
-        for index in there {
+        let present = [0, 1, 63, 64, 4095, 4096, 1 << 20, 1 << 40, LAST];
+        for index in present {
             put(&mut tree, index)?;
         }
-        for index in there {
+        for index in present {
             assert!(tree.get(index).is_some());
         }
         for index in [

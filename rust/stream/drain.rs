@@ -196,7 +196,7 @@ impl Inner {
 
     /// Whether the byte at `pos` cannot be written before a reader at `own` moves on.
     pub(super) fn is_out_of_reach(&self, member: &Member, own: u64, pos: u64) -> bool {
-        let (Some(reader), Some(limit)) = (member.reader(), self.limit) else {
+        let (Some(reader), Some(limit)) = (member.reader(), self.max_len) else {
             return false;
         };
         let consumed = own.max(reader.consumed.load(Relaxed));

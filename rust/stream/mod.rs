@@ -163,8 +163,9 @@ struct Inner {
     /// Whether there ever was a writer.
     had_writer: bool,
     properties: Properties,
-    /// The most bytes that the stream may hold.
-    limit: Option<u64>,
+    /// The most bytes that the stream may hold: QEMUFILE_IOC_SET_LIMIT. The limit of a handle is a
+    /// rate.
+    max_len: Option<u64>,
     /// What is gone, and how far the readers have come.
     draining: Draining,
     /// How many handles there are, of any kind.
@@ -208,7 +209,7 @@ impl Inner {
 
     /// The position that no write may pass, for the limit's sake.
     fn ceiling(&self) -> Option<u64> {
-        let limit = self.limit?;
+        let limit = self.max_len?;
         let first = self.draining.position();
         Some(first.saturating_add(limit).max(self.buffer.len()))
     }
@@ -270,7 +271,7 @@ impl Stream {
                     feeders: 0,
                     had_writer: false,
                     properties,
-                    limit,
+                    max_len: limit,
                     draining,
                     members: 0,
                     inode: None,
@@ -308,7 +309,7 @@ impl Stream {
             allocated: inner.buffer.allocated(),
             chunks: inner.buffer.chunks(),
             drained: inner.draining.position(),
-            limit: inner.limit,
+            limit: inner.max_len,
             readers: inner.readers,
             writers: inner.writers,
             properties: inner.properties,

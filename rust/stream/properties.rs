@@ -61,7 +61,7 @@ impl Properties {
 impl Stream {
     /// Sets the most bytes that the stream may hold. If it holds more, it keeps them.
     pub(crate) fn set_limit(&self, limit: Option<u64>) {
-        self.change_rules().limit = limit;
+        self.change_rules().max_len = limit;
         self.notify_all();
     }
 

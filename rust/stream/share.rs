@@ -48,7 +48,12 @@ impl Stream {
             let draining = inner.draining.of_clone();
             let kept = Property::NoShare | Property::Follow;
             let properties = inner.properties & kept;
-            (inner.buffer.try_clone()?, draining, inner.limit, properties)
+            (
+                inner.buffer.try_clone()?,
+                draining,
+                inner.max_len,
+                properties,
+            )
         };
         Self::with(self.home.clone(), buffer, draining, limit, properties)
     }

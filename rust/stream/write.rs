@@ -138,7 +138,7 @@ impl Writer<'_> {
             .ceiling()
             .map_or(u64::MAX, |ceiling| ceiling.saturating_sub(pos));
         let bytes = usize::try_from(room).map_or(wanted, |room| room.min(wanted));
-        let fits = !whole || inner.limit.is_none_or(|limit| wanted as u64 <= limit);
+        let fits = !whole || inner.max_len.is_none_or(|most| wanted as u64 <= most);
         Ok(Allowance {
             bytes,
             wait: bytes < wanted && fits && inner.can_drain(),
