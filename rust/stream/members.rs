@@ -29,7 +29,7 @@ impl Access {
         (granted.read || !self.read) && (granted.write || !self.write)
     }
 
-    /// Whether the handle counts as one that drained bytes wait for: one that only reads.
+    /// Whether draining follows the handle's position: it only reads.
     fn drains(self) -> bool {
         self.read && !self.write
     }

@@ -70,7 +70,7 @@ use kernel::{
 /// The size of a page in the type of positions.
 const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 
-/// How many bytes are copied before the lock is offered to others.
+/// Bytes that are copied before the lock is dropped for others.
 const SLICE: usize = 1 << 20;
 
 /// The number of the next stream. The number 1 is that of the root directory.
@@ -107,16 +107,16 @@ impl Home {
     }
 }
 
-/// What an operation has done, and what kept it from doing more.
+/// The bytes that an operation has moved, and why it stopped.
 pub(crate) struct Progress {
     /// Bytes moved.
     pub(crate) bytes: usize,
-    /// `Ok` if that was all there was to do.
+    /// `Ok` if nothing was left to do.
     pub(crate) end: Result,
 }
 
 impl Progress {
-    /// What a system call returns: the bytes if there are any, else what the matter is.
+    /// The result of a system call: the bytes if any were moved, else the error.
     pub(crate) fn into_result(self) -> Result<usize> {
         match self.bytes {
             0 => self.end.map(|()| 0),
@@ -135,24 +135,24 @@ pub(crate) struct Stream {
     counted: bool,
     #[pin]
     locks: Locks,
-    /// Readers that have read all and wait for more, or for the last writer to go.
+    /// Readers at the end, which wait for bytes or for the last writer to close.
     #[pin]
     more: Waiters,
-    /// Writers that wait until the readers of a stream that is drained have made room.
+    /// Writers that wait for readers of a drained stream to make room, or for their rate.
     #[pin]
     room: Waiters,
-    /// Who polls one of the handles, by the handles' own queues.
+    /// The queues of all handles, each with the tasks that poll the handle.
     polled: Arc<PollQueue>,
-    /// Who wants a signal when there is something to read.
+    /// Files with `O_ASYNC` that get a signal for bytes to read.
     wants_data: AsyncQueue,
-    /// Who wants a signal when there is room to write.
+    /// Files with `O_ASYNC` that get a signal for room to write.
     wants_room: AsyncQueue,
 }
 
 /// The part of a stream that [`locks`] protects.
 struct Inner {
     buffer: SizedBuffer,
-    /// What the buffer's memory counts for.
+    /// The account that the buffer's memory is charged to.
     quota: Quota,
     /// Whether it is a file of a mount.
     is_file: bool,
@@ -160,15 +160,15 @@ struct Inner {
     writers: usize,
     /// The writers that do not read.
     feeders: usize,
-    /// Whether there ever was a writer.
+    /// Whether any handle was ever open for writing.
     had_writer: bool,
     properties: Properties,
     /// The most bytes that the stream may hold: QEMUFILE_IOC_SET_LIMIT. The limit of a handle is a
     /// rate.
     max_len: Option<u64>,
-    /// What is gone, and how far the readers have come.
+    /// What is drained.
     draining: Draining,
-    /// How many handles there are, of any kind.
+    /// Handles of any kind.
     members: usize,
     /// The regular file, from when it is first made until the last handle is gone. It has a
     /// reference to the stream, so whatever else keeps the stream must not keep this.
@@ -214,8 +214,8 @@ impl Inner {
         Some(first.saturating_add(limit).max(self.buffer.len()))
     }
 
-    /// To be called after each change of the bytes or the length, before the lock is dropped: tells
-    /// the VFS, and takes pages out of mappings that do not show the stream any more.
+    /// Updates the inode, and removes replaced pages from mappings. To be called after each change
+    /// of the bytes or the length, before the lock is dropped.
     fn publish(&mut self) {
         let stale = self.buffer.take_stale();
         if let Some(inode) = &self.inode {
@@ -316,28 +316,28 @@ impl Stream {
         }
     }
 
-    /// Tells everybody who waits for bytes that there may be some.
+    /// Wakes all waiters for bytes, after bytes were added.
     fn notify_readers(&self) {
         self.more.notify();
         self.wants_data.signal(Band::In);
         self.wake(Events::IN);
     }
 
-    /// Tells everybody who waits for room that there may be some.
+    /// Wakes all waiters for room, after room was made.
     fn notify_writers(&self) {
         self.room.notify();
         self.wants_room.signal(Band::Out);
         self.wake(Events::OUT);
     }
 
-    /// Tells everybody who waits for bytes that there may be none to wait for.
+    /// Wakes all waiters for bytes, after the last writer has closed.
     fn notify_end(&self) {
         self.more.notify();
         self.wants_data.signal(Band::In);
         self.wake(Events::IN | Events::HUP | Events::RDHUP);
     }
 
-    /// Tells everybody, after something else than the bytes has changed.
+    /// Wakes all waiters after a change other than to the data.
     fn notify_all(&self) {
         self.more.notify();
         self.room.notify();
@@ -346,7 +346,7 @@ impl Stream {
         self.wake(Events::IN | Events::OUT | Events::HUP | Events::RDHUP);
     }
 
-    /// The lists that a file with this access is on while it has `O_ASYNC`.
+    /// The lists for a file with this access and `O_ASYNC`.
     pub(crate) fn async_queues(&self, access: Access) -> [Option<&AsyncQueue>; 2] {
         [
             access.read.then_some(&self.wants_data),
@@ -354,7 +354,7 @@ impl Stream {
         ]
     }
 
-    /// Wakes those who poll any handle of the stream.
+    /// Wakes the tasks that poll any handle of the stream.
     fn wake(&self, events: Events) {
         self.polled.wake(events);
     }
@@ -364,9 +364,9 @@ impl Stream {
         &self.polled
     }
 
-    /// What a handle with this access, at this position, can do without waiting.
+    /// The events that a handle with this access, at this position, can poll now.
     ///
-    /// `append` says that it writes at the end, wherever its position is.
+    /// With `append` it writes at the end, whatever its position.
     pub(crate) fn ready(&self, access: Access, pos: u64, append: bool) -> Events {
         let inner = self.inspect();
         let at_end = pos >= inner.buffer.len();
@@ -375,7 +375,7 @@ impl Stream {
             | Events::RDHUP.when(over)
             | Events::HUP.when(over && at_end);
         let target = if append { inner.buffer.len() } else { pos };
-        // What keeps a write from being done at all is reported, not waited for.
+        // A write that can only fail does not wait. So it counts as ready.
         let waits = inner.can_drain() && inner.ceiling().is_some_and(|ceiling| target >= ceiling);
         reader.when(access.read) | Events::OUT.when(access.write && !waits)
     }

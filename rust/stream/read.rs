@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking bytes out of a stream.
+//! Reading bytes, and waiting for them.
 
 use super::{
     locks::View,
@@ -20,7 +20,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// A run of bytes that are all data, or all a hole.
+/// A run of data, or a hole.
 pub(crate) struct Extent {
     /// In bytes; 0 at the end of the stream and past it.
     pub(crate) len: u64,
@@ -114,7 +114,7 @@ impl Stream {
             if here < view.draining.position() {
                 break Err(ENXIO);
             }
-            // What was read before makes the end of the stream an end of the call.
+            // After the first bytes, the end of the stream ends the call.
             if here >= view.buffer.len() {
                 break Ok(());
             }
@@ -169,7 +169,7 @@ impl Stream {
             if !view.others_may_write(member.access) {
                 return Ok(None);
             }
-            // The writer may be waiting for just that.
+            // The writer may wait for this room.
             if passed.take().is_some_and(|to| view.consume(member, to)) {
                 view = self.drain_between(view, patience)?;
                 continue;
@@ -213,7 +213,7 @@ impl Stream {
         self.view_for(patience)
     }
 
-    /// The run of data, or of nothing, from `pos` on.
+    /// The run of data, or the hole, from `pos` on.
     pub(crate) fn extent(&self, pos: u64) -> Extent {
         let inner = self.inspect();
         let end = inner.buffer.len();

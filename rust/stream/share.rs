@@ -86,7 +86,7 @@ impl Stream {
         let mut done = 0;
         let mut inner = loop {
             match self.wait_for_data(member, pos, own, Patience::Locks) {
-                // Whoever is to write what is waited for may have to read from the pipe first.
+                // The task that will write these bytes may have to read from the pipe first.
                 Err(err) if err == EAGAIN && !nonblocking => {
                     pipe.unlocked(|| {
                         self.wait_for_data(member, pos, own, Patience::Bytes)

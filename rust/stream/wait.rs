@@ -17,7 +17,7 @@ use kernel::{
     time::Jiffies, //
 };
 
-/// A [`CondVar`] that costs next to nothing while nobody waits.
+/// A [`CondVar`] that is cheap to notify while no task waits.
 #[pin_data]
 pub(super) struct Waiters {
     #[pin]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Putting bytes into a stream.
+//! Writing bytes, and waiting for room.
 
 use super::{
     stall::Stall,
@@ -43,7 +43,7 @@ impl Stream {
         })
     }
 
-    /// Waits until readers have made room for `bytes` at `pos`, or it is clear that they will not.
+    /// Waits until readers have made room for `bytes` at `pos`, or can make none.
     ///
     /// `ERESTARTSYS` when a signal comes.
     pub(crate) fn wait_for_room(&self, pos: u64, bytes: u64) -> Result {
@@ -74,8 +74,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Makes a change to what [`Stream::wait_for_time`] was told. Whoever polls is not woken: one
-    /// handle's time is no concern of the others.
+    /// Changes what `left` of [`Stream::wait_for_time`] returns. Tasks that poll are not woken: the
+    /// rate of one handle does not concern the others.
     pub(crate) fn change_for_sleepers(&self, change: impl FnOnce()) {
         {
             let _inner = self.change_rules();
@@ -85,11 +85,11 @@ impl Stream {
     }
 }
 
-/// How much a write may do just now.
+/// The part of a write that may be done now.
 pub(crate) struct Allowance {
     /// Bytes, up to what was wanted.
     pub(crate) bytes: usize,
-    /// Whether waiting for the readers will bring more.
+    /// Whether readers can make room for the rest.
     pub(crate) wait: bool,
 }
 
@@ -125,7 +125,7 @@ impl Writer<'_> {
     /// As [`Writer::allowance`], but for the user.
     pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
         let mut inner = self.stream.change_bytes();
-        // Should there have been no memory for it before.
+        // An earlier attempt may have found no memory.
         drop(inner.free_drained());
         let before_end = pos < inner.buffer.len();
         if inner.is(Property::Sealed) || (inner.is(Property::AppendOnly) && before_end) {
