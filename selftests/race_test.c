@@ -348,7 +348,7 @@ static void *look_on_in_parallel(void *arg)
 	ASSERT_NE(MAP_FAILED, map);
 	ASSERT_EQ(0, pipe(pipes));
 	pin_to(who);
-	while (!all->over) {
+	do {
 		long long pos = draw(&seed, REACH - MiB), len = 1 + draw(&seed, 100000);
 		int clone;
 
@@ -376,7 +376,7 @@ static void *look_on_in_parallel(void *arg)
 			close(clone);
 			break;
 		}
-	}
+	} while (!all->over);
 	munmap(map, REACH);
 	munmap(memory, MiB);
 	close(pipes[0]);
