@@ -4,7 +4,11 @@
 //! [`kernel::bindings`].
 
 #![allow(
+    // What bindgen writes for bit-fields and unions, as in the kernel's own rust/bindings/lib.rs.
     clippy::all,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::undocumented_unsafe_blocks,
     // `struct lock_class_key` is empty without lockdep.
     improper_ctypes,
     missing_docs,

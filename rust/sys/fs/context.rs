@@ -132,7 +132,7 @@ impl Log<'_> {
             helpers::logfc(
                 (*self.context).log.log,
                 (*self.context).log.prefix,
-                b'e' as _,
+                b'e',
                 c"%s".as_char_ptr(),
                 what.as_char_ptr(),
             );

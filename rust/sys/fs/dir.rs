@@ -176,7 +176,7 @@ impl<T: FileSystem> Operations<T> {
 
     /// # Safety
     ///
-    /// For this and all that follow: called by the VFS for a directory of this file system.
+    /// Called by the VFS for a directory of this file system.
     unsafe extern "C" fn create(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -191,6 +191,9 @@ impl<T: FileSystem> Operations<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// As for `create`.
     unsafe extern "C" fn tmpfile(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -209,6 +212,9 @@ impl<T: FileSystem> Operations<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// As for `create`.
     unsafe extern "C" fn mkdir(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -234,6 +240,9 @@ impl<T: FileSystem> Operations<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// As for `create`.
     unsafe extern "C" fn symlink(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -259,6 +268,9 @@ impl<T: FileSystem> Operations<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// As for `create`.
     unsafe extern "C" fn link(
         old: *mut bindings::dentry,
         dir: *mut bindings::inode,
@@ -284,7 +296,7 @@ impl<T: FileSystem> Operations<T> {
 
     /// # Safety
     ///
-    /// As above; `inode` loses a name and is locked.
+    /// `inode` must be one of this file system that loses a name, and be locked.
     unsafe fn has_more_names(inode: *mut bindings::inode) -> bool {
         // SAFETY: By the caller's promise.
         unsafe {
@@ -293,6 +305,9 @@ impl<T: FileSystem> Operations<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// As for `create`.
     unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
         // SAFETY: By the caller's promise.
         unsafe {
@@ -303,6 +318,9 @@ impl<T: FileSystem> Operations<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// As for `create`.
     unsafe extern "C" fn rename(
         idmap: *mut bindings::mnt_idmap,
         old_dir: *mut bindings::inode,

@@ -55,7 +55,7 @@ pub(super) unsafe fn fill<T: FileSystem>(
         (*sb).s_maxbytes = i64::MAX;
         (*sb).s_blocksize = PAGE_SIZE;
         (*sb).s_blocksize_bits = PAGE_SIZE.trailing_zeros() as u8;
-        (*sb).s_magic = T::MAGIC as _;
+        (*sb).s_magic = T::MAGIC as usize;
         (*sb).s_op = operations;
         (*sb).s_time_gran = 1;
         let root = dir::root::<T>(sb, mode)?;
