@@ -28,6 +28,7 @@ use crate::{
         QemuFile,
         ReadAhead, //
     },
+    sized_buffer::Progress,
     stream::Own,
     sys::{
         file::PositionGuard,
@@ -235,24 +236,24 @@ impl Typed<'_> {
     /// no more: `EIO` at the end, which is latched.
     ///
     /// The twin of `qemu_get_buffer`.
-    pub(crate) fn get_user(&mut self, address: u64, len: usize) -> (usize, Result) {
-        let (done, end) = self.copy_to_user(address, len, self.position(), Own::Follows);
-        self.update_position(done as u64);
-        (done, end)
+    pub(crate) fn get_user(&mut self, address: u64, len: usize) -> Progress {
+        let progress = self.copy_to_user(address, len, self.position(), Own::Follows);
+        self.update_position(progress.bytes as u64);
+        progress
     }
 
     /// Gets `len` bytes to user memory, from `offset` after the position on, which stays. Returns
     /// as [`Self::get_user`] does.
     ///
     /// The twin of `qemu_peek_buffer`.
-    pub(crate) fn peek_user(&mut self, address: u64, len: usize, offset: u64) -> (usize, Result) {
+    pub(crate) fn peek_user(&mut self, address: u64, len: usize, offset: u64) -> Progress {
         let own = self.position();
         self.copy_to_user(address, len, own.saturating_add(offset), Own::Stays(own))
     }
 
-    fn copy_to_user(&mut self, address: u64, len: usize, start: u64, own: Own) -> (usize, Result) {
+    fn copy_to_user(&mut self, address: u64, len: usize, start: u64, own: Own) -> Progress {
         if let Err(err) = self.get_error() {
-            return (0, Err(err));
+            return Progress::none(err);
         }
         let (handle, nonblocking) = (self.ops().handle, self.ops().nonblocking());
         let mut done = 0;
@@ -273,7 +274,7 @@ impl Typed<'_> {
         if end == Err(EIO) {
             self.set_error(EIO);
         }
-        (done, end)
+        Progress { bytes: done, end }
     }
 }
 

@@ -5,7 +5,7 @@
 use super::Handle;
 use crate::{
     qemu_file::is_latched,
-    stream::Progress,
+    sized_buffer::Progress,
     sys::{
         file::{
             FileExt,

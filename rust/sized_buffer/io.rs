@@ -8,6 +8,33 @@
 use crate::sys::page::PageRef;
 use kernel::prelude::*;
 
+/// The bytes that an operation has moved, and why it stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes moved.
+    pub bytes: usize,
+    /// `Ok` if nothing was left to do.
+    pub end: Result,
+}
+
+impl Progress {
+    /// Nothing was moved, because of `error`.
+    pub fn none(error: Error) -> Self {
+        Self {
+            bytes: 0,
+            end: Err(error),
+        }
+    }
+
+    /// The result of a system call: the bytes if any were moved, else the error.
+    pub fn into_result(self) -> Result<usize> {
+        match self.bytes {
+            0 => self.end.map(|()| 0),
+            bytes => Ok(bytes),
+        }
+    }
+}
+
 /// Gives the bytes of a write, in order.
 pub trait Source {
     /// How many bytes are left to give.

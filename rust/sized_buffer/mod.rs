@@ -35,6 +35,7 @@ mod tree;
 mod write;
 
 pub use self::io::{
+    Progress,
     Sink,
     Source, //
 };
@@ -86,8 +87,8 @@ impl SizedBuffer {
     #[cfg(CONFIG_KUNIT = "y")]
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
         let mut buffer = Self::new();
-        let (_, outcome) = buffer.write_from(0, &mut &*bytes);
-        outcome.map(|()| buffer)
+        buffer.write_from(0, &mut &*bytes).end?;
+        Ok(buffer)
     }
 
     /// Makes another buffer with the same bytes, which the two share until one is written to.

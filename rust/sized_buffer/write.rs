@@ -5,6 +5,7 @@
 use super::{
     node::SLOTS,
     tree::LeafMut,
+    Progress,
     SizedBuffer,
     Source,
     MAX_LEN,
@@ -36,20 +37,21 @@ impl SizedBuffer {
     /// - [`EFBIG`]: there is no position for more ([`MAX_LEN`](super::MAX_LEN)).
     ///
     /// Bytes after those written are as they were.
-    pub fn write_from<S: Source + ?Sized>(&mut self, pos: u64, source: &mut S) -> (usize, Result) {
-        let mut done = 0;
+    pub fn write_from<S: Source + ?Sized>(&mut self, pos: u64, source: &mut S) -> Progress {
+        let mut bytes = 0;
         loop {
             let wanted = source.remaining();
             if wanted == 0 {
-                return (done, Ok(()));
+                return Progress { bytes, end: Ok(()) };
             }
-            let (moved, outcome) = match pos.checked_add(done as u64).filter(|at| *at < MAX_LEN) {
+            let progress = match pos.checked_add(bytes as u64).filter(|at| *at < MAX_LEN) {
                 Some(at) => self.write_leaf(at, wanted, source),
-                None => (0, Err(EFBIG)),
+                None => Progress::none(EFBIG),
             };
-            done += moved;
-            if outcome.is_err() {
-                return (done, outcome);
+            bytes += progress.bytes;
+            if let Err(err) = progress.end {
+                let end = Err(err);
+                return Progress { bytes, end };
             }
         }
     }
@@ -59,10 +61,7 @@ impl SizedBuffer {
     /// Returns how many bytes were written, or the error if there were none.
     #[cfg(CONFIG_KUNIT = "y")]
     pub fn write_at(&mut self, pos: u64, mut bytes: &[u8]) -> Result<usize> {
-        match self.write_from(pos, &mut bytes) {
-            (0, Err(error)) => Err(error),
-            (done, _) => Ok(done),
-        }
+        self.write_from(pos, &mut bytes).into_result()
     }
 
     /// Writes up to `wanted` bytes to the leaf that has the byte at `at`, to its end at most.
@@ -71,7 +70,7 @@ impl SizedBuffer {
         at: u64,
         wanted: usize,
         source: &mut S,
-    ) -> (usize, Result) {
+    ) -> Progress {
         let room = usize::try_from(MAX_LEN - at).unwrap_or(usize::MAX);
         let index = at / PAGE_BYTES;
         let written = self.tree.change(index, |mut leaf, slot| {
@@ -79,24 +78,20 @@ impl SizedBuffer {
             let end = start.saturating_add(wanted.min(room)).min(LEAF_SIZE);
             leaf.write(start..end, source)
         });
-        let (done, outcome) = written.unwrap_or((0, Err(ENOMEM)));
-        if done > 0 {
-            self.len = self.len.max(at + done as u64);
+        let progress = written.unwrap_or(Progress::none(ENOMEM));
+        if progress.bytes > 0 {
+            self.len = self.len.max(at + progress.bytes as u64);
         }
-        (done, outcome)
+        progress
     }
 }
 
 impl LeafMut<'_> {
     /// Writes to the bytes in `range` of the leaf, and returns how many were written and why no
     /// more were.
-    fn write<S: Source + ?Sized>(
-        &mut self,
-        range: Range<usize>,
-        source: &mut S,
-    ) -> (usize, Result) {
+    fn write<S: Source + ?Sized>(&mut self, range: Range<usize>, source: &mut S) -> Progress {
         let mut next = range.start;
-        let outcome = loop {
+        let end = loop {
             if next == range.end {
                 break Ok(());
             }
@@ -110,7 +105,8 @@ impl LeafMut<'_> {
                 Err(AllocError) => break Err(ENOMEM),
             }
         };
-        (next - range.start, outcome)
+        let bytes = next - range.start;
+        Progress { bytes, end }
     }
 
     /// Writes at most `wanted` bytes, to one chunk, at `offset` into the leaf.
@@ -230,8 +226,8 @@ mod tests {
     fn a_write_past_the_largest_length_stops_there() -> Result {
         let mut buffer = SizedBuffer::new();
         let mut source = &[1, 2, 3][..];
-        let (done, outcome) = buffer.write_from(MAX_LEN - 2, &mut source);
-        assert_eq!((done, outcome), (2, Err(EFBIG)));
+        let progress = buffer.write_from(MAX_LEN - 2, &mut source);
+        assert_eq!((progress.bytes, progress.end), (2, Err(EFBIG)));
         assert_eq!(source.len(), 1);
         assert_eq!(buffer.len(), MAX_LEN);
         assert_eq!(buffer.write_at(MAX_LEN, &[1]), Err(EFBIG));
@@ -258,15 +254,15 @@ mod tests {
     fn a_source_that_fails_leaves_what_it_gave() -> Result {
         let mut buffer = SizedBuffer::new();
         let good = 2 * PAGE_SIZE + 5;
-        let (done, outcome) = buffer.write_from(0, &mut Half(&PAGES, good));
-        assert_eq!((done, outcome), (good, Err(EFAULT)));
+        let progress = buffer.write_from(0, &mut Half(&PAGES, good));
+        assert_eq!((progress.bytes, progress.end), (good, Err(EFAULT)));
         assert_eq!(buffer.len(), good as u64);
         assert_eq!(buffer.allocated(), 3 * PAGE_BYTES);
         drop(buffer.set_len(4 * PAGE_BYTES)?);
         assert_eq!(byte_at(&buffer, good as u64), Some(0));
 
-        let (done, outcome) = buffer.write_from(1 << 40, &mut Half(&PAGES, 0));
-        assert_eq!((done, outcome), (0, Err(EFAULT)));
+        let progress = buffer.write_from(1 << 40, &mut Half(&PAGES, 0));
+        assert_eq!((progress.bytes, progress.end), (0, Err(EFAULT)));
         assert_eq!(buffer.len(), 4 * PAGE_BYTES);
         Ok(())
     }

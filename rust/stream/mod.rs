@@ -107,24 +107,6 @@ impl Home {
     }
 }
 
-/// The bytes that an operation has moved, and why it stopped.
-pub(crate) struct Progress {
-    /// Bytes moved.
-    pub(crate) bytes: usize,
-    /// `Ok` if nothing was left to do.
-    pub(crate) end: Result,
-}
-
-impl Progress {
-    /// The result of a system call: the bytes if any were moved, else the error.
-    pub(crate) fn into_result(self) -> Result<usize> {
-        match self.bytes {
-            0 => self.end.map(|()| 0),
-            bytes => Ok(bytes),
-        }
-    }
-}
-
 /// One stream, shared by its handles and freed with the last of them.
 #[pin_data]
 pub(crate) struct Stream {

@@ -7,12 +7,14 @@ use super::{
     stall::Stall,
     Member,
     Own,
-    Progress,
     Stream,
     SLICE, //
 };
 use crate::{
-    sized_buffer::Sink,
+    sized_buffer::{
+        Progress,
+        Sink, //
+    },
     sys::{
         iov::DestIter,
         sched::fatal_signal_pending, //

@@ -4,13 +4,15 @@
 
 use super::{
     stall::Stall,
-    Progress,
     Property,
     Stream,
     SLICE, //
 };
 use crate::{
-    sized_buffer::SizedBuffer,
+    sized_buffer::{
+        Progress,
+        SizedBuffer, //
+    },
     sys::{
         iov::SourceIter,
         mutex::KillableGuard,
@@ -154,15 +156,15 @@ impl Writer<'_> {
             let here = pos.saturating_add(done as u64);
             let mut inner = self.stream.change_bytes();
             if here < inner.draining.position() {
-                return (0, Err(ENXIO));
+                return Progress::none(ENXIO);
             }
-            let (copied, end) = inner.buffer.write_from(here, src);
-            if copied > 0 {
+            let progress = inner.buffer.write_from(here, src);
+            if progress.bytes > 0 {
                 inner.publish();
                 drop(inner);
                 self.stream.notify_readers();
             }
-            (copied, end)
+            progress
         })
     }
 
@@ -216,7 +218,7 @@ impl Writer<'_> {
 fn copy_in(
     src: &mut SourceIter<'_, '_>,
     limit: usize,
-    mut put: impl FnMut(usize, &mut SourceIter<'_, '_>) -> (usize, Result),
+    mut put: impl FnMut(usize, &mut SourceIter<'_, '_>) -> Progress,
 ) -> Progress {
     let mut done = 0;
     let mut stall = Stall::new();
@@ -225,7 +227,7 @@ fn copy_in(
         if slice == 0 {
             break Ok(());
         }
-        let (copied, end) = put(done, src.limit(slice));
+        let Progress { bytes: copied, end } = put(done, src.limit(slice));
         done += copied;
         match end {
             Err(err) if err == EFAULT => {

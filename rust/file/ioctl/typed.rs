@@ -242,8 +242,8 @@ pub(super) fn get(handle: &Handle, file: &File, arg: &Argument) -> Result {
     for_each_record(handle, file, arg, |typed, place, record, offset| {
         no_offset(*offset)?;
         if record.type_ == QEMUFILE_BUFFER {
-            let (done, end) = typed.get_user(record.value, length(&record)?);
-            return told(place, record, done, end);
+            let progress = typed.get_user(record.value, length(&record)?);
+            return told(place, record, progress.bytes, progress.end);
         }
         let width = peek_integer(typed, place, record, 0)?;
         typed.update_position(width);
@@ -256,8 +256,9 @@ pub(super) fn peek(handle: &Handle, file: &File, arg: &Argument) -> Result {
     must_read(handle)?;
     for_each_record(handle, file, arg, |typed, place, record, offset| {
         let width = if record.type_ == QEMUFILE_BUFFER {
-            let (done, end) = typed.peek_user(record.value, length(&record)?, *offset);
-            told(place, record, done, end)?;
+            let progress = typed.peek_user(record.value, length(&record)?, *offset);
+            let done = progress.bytes;
+            told(place, record, done, progress.end)?;
             done as u64
         } else {
             peek_integer(typed, place, record, *offset)?

@@ -304,10 +304,11 @@ impl One<'_> {
         let bytes = pattern(seed, size.bytes());
         let good = good.map_or(usize::MAX, Size::bytes);
         let before = atomic.then(|| self.buffer.try_clone().expect("a clone"));
-        let ((done, outcome), failed) = self.failing(|buffer| {
+        let (progress, failed) = self.failing(|buffer| {
             let inner = &bytes[..];
             buffer.write_from(pos, &mut Faulty { inner, good })
         });
+        let (done, outcome) = (progress.bytes, progress.end);
         let room = self.model.room(pos, bytes.len());
         match outcome {
             Err(ENOMEM) if failed => assert!(done <= room.min(good)),
@@ -419,8 +420,7 @@ impl One<'_> {
         let range = pos..pos + bytes.len() as u64;
         let outcome = self.failing(|buffer| {
             let mut built = SizedBuffer::new();
-            let (_, outcome) = built.write_from(pos, &mut &bytes[..]);
-            outcome?;
+            built.write_from(pos, &mut &bytes[..]).end?;
             buffer.take_range(range, &mut built, true)
         });
         self.settle(outcome, Ok(()), |model| model.write(pos, &bytes))
