@@ -13,6 +13,7 @@
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 #include <linux/highmem.h>
+#include <linux/list.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -23,9 +24,11 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>
+#include <linux/spinlock.h>
 #include <linux/splice.h>
 #include <linux/statfs.h>
 #include <linux/uio.h>
+#include <linux/wait.h>
 
 /* include/linux/fs.h: what an open file can do. */
 static const fmode_t QEMUFILE_FMODE_READ __maybe_unused = FMODE_READ;
@@ -171,81 +174,56 @@ void qemufile_poll_wait(struct file *file, wait_queue_head_t *queue, poll_table 
 
 void qemufile_wake_up_poll(wait_queue_head_t *queue, __poll_t events)
 {
-	/* Pairs with the barrier in set_current_state() or add_wait_queue(). */
-	if (wq_has_sleeper(queue))
-		wake_up_poll(queue, events);
+	wake_up_poll(queue, events);
 }
 
-/*
- * Sees to it that nobody waits on a queue that is about to go. Nobody does who
- * polls a file that keeps the queue's owner alive, so this costs nothing then.
- */
-void qemufile_clear_waitqueue(wait_queue_head_t *queue)
+/* include/linux/wait.h */
+
+bool qemufile_wq_has_sleeper(wait_queue_head_t *queue)
 {
-	if (!wq_has_sleeper(queue))
-		return;
-	__wake_up_pollfree(queue);
-	synchronize_rcu();
+	return wq_has_sleeper(queue);
 }
 
-/*
- * Wakes the queue that @entry stands for in another. One that nobody waits in is
- * taken out; qemufile_follow() puts it back.
- */
-static int wake_follower(wait_queue_entry_t *entry, unsigned int mode, int flags, void *key)
+bool qemufile_waitqueue_active(wait_queue_head_t *queue)
 {
-	wait_queue_head_t *follower = entry->private;
-
-	/* wq_has_sleeper(), of the queue whose lock is held, had the barrier. */
-	if (waitqueue_active(follower))
-		__wake_up(follower, mode, 1, key);
-	else
-		list_del_init(&entry->entry);
-	return 0;
+	return waitqueue_active(queue);
 }
 
-void qemufile_init_follower(wait_queue_entry_t *entry, wait_queue_head_t *follower)
+void qemufile_init_waitqueue_func_entry(wait_queue_entry_t *entry, wait_queue_func_t func)
 {
-	init_waitqueue_func_entry(entry, wake_follower);
-	entry->private = follower;
-	INIT_LIST_HEAD(&entry->entry);
+	init_waitqueue_func_entry(entry, func);
 }
 
-/*
- * From here on whatever wakes @leader wakes those, too, who wait in the queue
- * of @entry by now.
- */
-void qemufile_follow(wait_queue_head_t *leader, wait_queue_entry_t *entry)
+void qemufile_add_wait_queue_locked(wait_queue_head_t *queue, wait_queue_entry_t *entry)
+{
+	__add_wait_queue(queue, entry);
+}
+
+/* include/linux/list.h */
+
+bool qemufile_list_empty(const struct list_head *list)
+{
+	return list_empty(list);
+}
+
+void qemufile_list_del_init(struct list_head *entry)
+{
+	list_del_init(entry);
+}
+
+/* include/linux/spinlock.h */
+
+unsigned long qemufile_spin_lock_irqsave(spinlock_t *lock)
 {
 	unsigned long flags;
 
-	spin_lock_irqsave(&leader->lock, flags);
-	if (list_empty(&entry->entry))
-		__add_wait_queue(leader, entry);
-	spin_unlock_irqrestore(&leader->lock, flags);
-	/* As in poll_wait(): pairs with wq_has_sleeper(). */
-	smp_mb();
+	spin_lock_irqsave(lock, flags);
+	return flags;
 }
 
-void qemufile_unfollow(wait_queue_head_t *leader, wait_queue_entry_t *entry)
+void qemufile_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
 {
-	unsigned long flags;
-
-	spin_lock_irqsave(&leader->lock, flags);
-	list_del_init(&entry->entry);
-	spin_unlock_irqrestore(&leader->lock, flags);
-}
-
-/* The condition of poll_wait(). */
-bool qemufile_poll_waits(const poll_table *table)
-{
-	return table && table->_qproc;
-}
-
-void qemufile_init_waitqueue_head(wait_queue_head_t *queue, const char *name,
-				  struct lock_class_key *key)
-{
-	__init_waitqueue_head(queue, name, key);
+	spin_unlock_irqrestore(lock, flags);
 }
 
 /* include/linux/sched.h */

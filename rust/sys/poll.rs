@@ -18,9 +18,18 @@ use core::{
 };
 use kernel::{
     bindings,
+    ffi::{
+        c_int,
+        c_uint,
+        c_void, //
+    },
     fs::File,
     prelude::*,
     sync::{
+        barrier::{
+            smp_mb,
+            Full, //
+        },
         Arc,
         LockClassKey, //
     },
@@ -92,6 +101,12 @@ impl PollTable<'_> {
             _lifetime: PhantomData,
         }
     }
+
+    /// Whether the caller wants to be woken: the condition in `poll_wait()`.
+    fn waits(&self) -> bool {
+        // SAFETY: The table is null or valid by the type invariant.
+        unsafe { self.table.as_ref() }.is_some_and(|table| table._qproc.is_some())
+    }
 }
 
 /// Those who poll a file and wait for a change.
@@ -117,7 +132,7 @@ impl PollQueue {
             head <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned, `name` and `key` are static.
                 unsafe {
-                    helpers::qemufile_init_waitqueue_head(
+                    bindings::__init_waitqueue_head(
                         slot,
                         kernel::str::as_char_ptr_in_const_context(name),
                         key.as_ptr(),
@@ -139,17 +154,48 @@ impl PollQueue {
 
     /// Wakes those who wait for any of `events`.
     pub(crate) fn wake(&self, events: Events) {
+        if self.has_sleeper() {
+            // SAFETY: The queue is initialised.
+            unsafe { helpers::qemufile_wake_up_poll(self.head.get(), events.as_raw()) };
+        }
+    }
+
+    /// Whether anybody waits. Whoever begins to wait after this returned false sees what the caller
+    /// changed before: `wq_has_sleeper()` has a barrier that pairs with the one in `poll_wait()`.
+    fn has_sleeper(&self) -> bool {
         // SAFETY: The queue is initialised.
-        unsafe { helpers::qemufile_wake_up_poll(self.head.get(), events.as_raw()) };
+        unsafe { helpers::qemufile_wq_has_sleeper(self.head.get()) }
+    }
+
+    /// Calls `f` with the queue locked, and interrupts off.
+    fn locked<R>(&self, f: impl FnOnce(*mut bindings::wait_queue_head) -> R) -> R {
+        let head = self.head.get();
+        // SAFETY: The queue is initialised, and pinned until it is dropped, so its lock can be
+        // pointed at.
+        unsafe {
+            let lock = &raw mut (*head).lock;
+            let flags = helpers::qemufile_spin_lock_irqsave(lock);
+            let result = f(head);
+            helpers::qemufile_spin_unlock_irqrestore(lock, flags);
+            result
+        }
     }
 }
 
 #[pinned_drop]
 impl PinnedDrop for PollQueue {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The queue is initialised. Afterwards there is no entry, and nobody who still
-        // looks at the queue because there was one.
-        unsafe { helpers::qemufile_clear_waitqueue(self.head.get()) };
+        // The usual case: nobody polls a file that keeps the queue's owner alive.
+        if !self.has_sleeper() {
+            return;
+        }
+        // SAFETY: The queue is initialised. `__wake_up_pollfree()` has all waiters remove their
+        // entries. A waiter that is just removing its own looks at the queue in an RCU read-side
+        // critical section (`ep_remove_wait_queue()`), which `synchronize_rcu()` waits for.
+        unsafe {
+            bindings::__wake_up_pollfree(self.head.get());
+            bindings::synchronize_rcu();
+        }
     }
 }
 
@@ -180,12 +226,14 @@ impl Follower {
     ) -> impl PinInit<Self> {
         pin_init!(&this in Self {
             queue <- PollQueue::new(name, key),
-            entry <- Opaque::ffi_init(move |slot| {
+            entry <- Opaque::ffi_init(move |slot: *mut bindings::wait_queue_entry| {
                 // SAFETY: `slot` is valid for writes. Both it and `queue` are pinned, and go
-                // together, when the entry is in no queue any more.
+                // together, when the entry is in no queue any more: what `wake_follower` requires.
                 unsafe {
                     let head = &raw const (*this.as_ptr()).queue.head;
-                    helpers::qemufile_init_follower(slot, Opaque::cast_into(head));
+                    helpers::qemufile_init_waitqueue_func_entry(slot, Some(wake_follower));
+                    (*slot).private = Opaque::cast_into(head).cast();
+                    bindings::INIT_LIST_HEAD(&raw mut (*slot).entry);
                 }
             }),
             leader,
@@ -194,14 +242,23 @@ impl Follower {
 
     /// Has whoever polls `file` woken by this queue and by its leader.
     pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
-        // SAFETY: The table is null or valid by its type's invariant.
-        if !unsafe { helpers::qemufile_poll_waits(table.table) } {
+        if !table.waits() {
             return;
         }
         self.queue.register(file, table);
-        // In this order: an entry whose queue is empty is taken out of the leader's.
-        // SAFETY: Both are initialised, and the entry is never in another queue.
-        unsafe { helpers::qemufile_follow(self.leader.head.get(), self.entry.get()) };
+        // In this order: `wake_follower` takes an entry whose queue is empty out of the leader's.
+        self.leader.locked(|leader| {
+            let entry = self.entry.get();
+            // SAFETY: Both are initialised, and the leader is locked. The entry is in no queue or in
+            // this one, where it stays at most until `drop`.
+            unsafe {
+                if helpers::qemufile_list_empty(&raw const (*entry).entry) {
+                    helpers::qemufile_add_wait_queue_locked(leader, entry);
+                }
+            }
+        });
+        // As in `poll_wait()`: pairs with the barrier of the leader's `has_sleeper`.
+        smp_mb(Full);
     }
 
     /// Wakes those who wait in this queue for any of `events`.
@@ -213,10 +270,40 @@ impl Follower {
 #[pinned_drop]
 impl PinnedDrop for Follower {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: As in `register`. Afterwards nobody looks at the entry: a leader is woken under
-        // its queue's lock.
-        unsafe { helpers::qemufile_unfollow(self.leader.head.get(), self.entry.get()) };
+        self.leader.locked(|_leader| {
+            // SAFETY: The entry is initialised, and in no queue or in the leader's, which is locked.
+            // Afterwards nobody looks at it: a leader calls `wake_follower` under its queue's lock.
+            unsafe { helpers::qemufile_list_del_init(&raw mut (*self.entry.get()).entry) };
+        });
     }
+}
+
+/// The `wait_queue_func_t` of a [`Follower`]: wakes its queue when the leader is woken.
+///
+/// Takes the entry out of the leader's queue if nobody waits in the follower's;
+/// [`Follower::register`] puts it back.
+///
+/// # Safety
+///
+/// `entry` must be that of a live [`Follower`], in its leader's queue, which is locked.
+unsafe extern "C" fn wake_follower(
+    entry: *mut bindings::wait_queue_entry,
+    mode: c_uint,
+    _flags: c_int,
+    key: *mut c_void,
+) -> c_int {
+    // SAFETY: By the caller's promise `private` is the follower's queue, which is initialised and
+    // lives as long as the entry. The leader's lock, under which `entry` changes lists, is held.
+    unsafe {
+        let follower = (*entry).private.cast::<bindings::wait_queue_head>();
+        // No barrier here: `PollQueue::wake` of the leader has had it.
+        if helpers::qemufile_waitqueue_active(follower) {
+            bindings::__wake_up(follower, mode, 1, key);
+        } else {
+            helpers::qemufile_list_del_init(&raw mut (*entry).entry);
+        }
+    }
+    0
 }
 
 /// An initialiser for a [`PollQueue`] with a lock class of its own.
