@@ -25,7 +25,6 @@
 //! are those of memory that the caller holds. The largest length is [`MAX_LEN`].
 
 mod cow;
-mod io;
 mod node;
 mod pages;
 mod read;
@@ -34,7 +33,7 @@ mod stale;
 mod tree;
 mod write;
 
-pub use self::io::{
+pub use crate::sys::copy::{
     Progress,
     Sink,
     Source, //

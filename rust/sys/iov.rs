@@ -11,11 +11,11 @@
 
 use super::{
     bindings as helpers,
+    copy::{
+        Sink,
+        Source, //
+    },
     page::PageRef, //
-};
-use crate::sized_buffer::{
-    Sink,
-    Source, //
 };
 use core::mem::MaybeUninit;
 use kernel::{

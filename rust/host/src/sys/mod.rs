@@ -5,6 +5,8 @@
 
 pub use kernel::fault;
 
+#[path = "../../../sys/copy.rs"]
+pub mod copy;
 pub mod page;
 pub mod shared;
 

@@ -2,10 +2,13 @@
 
 //! Where the bytes of a write come from, and where those of a read go.
 //!
-//! Both speak in pages rather than slices: a page's content is never borrowed, because user space
-//! may have it mapped and change it at any time.
+//! Both traits move bytes to and from pages, not slices: a page's content is never borrowed, as
+//! user space may have it mapped and change it at any time.
+//!
+//! `super::iov` implements them for user memory, this file for slices. Like `super::page`, it is
+//! built on the host, too, and has no `unsafe`.
 
-use crate::sys::page::PageRef;
+use super::page::PageRef;
 use kernel::prelude::*;
 
 /// The bytes that an operation has moved, and why it stopped.
@@ -98,7 +101,7 @@ impl Sink for &mut [u8] {
     }
 }
 
-#[kunit_tests(qemufile_sized_buffer_io)]
+#[kunit_tests(qemufile_sys_copy)]
 mod tests {
     use super::*;
     use crate::sys::page::PAGE_SIZE;
