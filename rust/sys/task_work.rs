@@ -10,6 +10,10 @@ use kernel::{
     bindings,
     error::to_result,
     fs::File,
+    module::{
+        this_module,
+        ModuleMetadata, //
+    },
     prelude::*,
     sync::{
         aref::ARef,
@@ -34,16 +38,19 @@ struct Work<F> {
 
 /// Has `call` called with `file` when the current task returns to user space, or exits.
 ///
-/// `file` must be one of this module's: its reference keeps the module meanwhile. Otherwise
-/// `EINVAL`. `ESRCH` for a kernel thread and for a task that is almost gone; `ENOMEM`: the memory is
-/// not waited for.
-pub(crate) fn on_return<F>(file: ARef<File>, call: F) -> Result
+/// `M` is the module that this code is a part of. `file` must be one of its files, so that the
+/// reference to the file keeps the module until `call` has run.
+///
+/// `EINVAL` for a file of another module, `ESRCH` for a kernel thread and for a task that is almost
+/// gone. `ENOMEM`: no reclaim is tried.
+pub(crate) fn on_return<M, F>(file: ARef<File>, call: F) -> Result
 where
+    M: ModuleMetadata,
     F: FnOnce(&File) + Send + 'static,
 {
     // SAFETY: The file is valid, and so are its operations.
     let owner = unsafe { (*(*file.as_ptr()).f_op).owner };
-    if owner != kernel::module::this_module::<crate::LocalModule>().as_ptr() {
+    if owner != this_module::<M>().as_ptr() {
         return Err(EINVAL);
     }
     let task = kernel::current!().as_ptr();
