@@ -37,7 +37,8 @@ use file::{
 use kernel::prelude::*;
 use sys::{
     misc_device::Registration,
-    task_work::Returned, //
+    task_work::Returned,
+    user, //
 };
 
 module! {
@@ -66,6 +67,7 @@ struct QemuFileModule {
 
 impl kernel::InPlaceModule for QemuFileModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        user::init();
         try_pin_init!(Self {
             _returned: Returned,
             _file_systems: FileSystems::new()?,

@@ -162,7 +162,8 @@ struct UserStream(Arc<User>);
 impl Drop for UserStream {
     fn drop(&mut self) {
         let number = self.0.number;
-        USERS.with(|users| {
+        // Cannot fail: the member has joined.
+        let _ = USERS.with(|users| {
             if let Some(users) = users {
                 users.leave(number);
             }
@@ -222,7 +223,7 @@ impl Quota {
             return Ok(None);
         }
         let new = NewUser::new(current_user(), max)?;
-        let user = USERS.with(|users| users.get_or_insert_with(Users::new).join(new));
+        let user = USERS.with(|users| users.get_or_insert_with(Users::new).join(new))?;
         Ok(Some(UserStream(user)))
     }
 

@@ -5,7 +5,6 @@
  * crate. Kbuild runs bindgen over this file.
  */
 
-#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/fadvise.h>
@@ -245,29 +244,16 @@ int qemufile_mutex_lock_killable(struct mutex *lock)
 	return mutex_lock_killable(lock);
 }
 
-/* include/linux/cred.h, include/linux/capability.h */
+/* include/linux/cred.h */
 
-u32 qemufile_current_user(void)
+kuid_t qemufile_current_fsuid(void)
 {
-	return from_kuid(&init_user_ns, current_fsuid());
+	return current_fsuid();
 }
 
-/* Not being so is nothing that security logs are to tell of. */
-bool qemufile_current_is_unlimited(void)
+const struct cred *qemufile_current_cred(void)
 {
-	return ns_capable_noaudit(&init_user_ns, CAP_SYS_RESOURCE);
-}
-
-static DEFINE_MUTEX(users_lock);
-
-void qemufile_lock_users(void)
-{
-	mutex_lock(&users_lock);
-}
-
-void qemufile_unlock_users(void)
-{
-	mutex_unlock(&users_lock);
+	return current_cred();
 }
 
 /* include/linux/rcupdate.h: where tasks are not preempted in the kernel, any RCU will do. */
@@ -374,11 +360,6 @@ void qemufile_set_dentry(struct file *file, struct dentry *dentry)
 void qemufile_file_accessed(struct file *file)
 {
 	file_accessed(file);
-}
-
-const struct cred *qemufile_current_cred(void)
-{
-	return current_cred();
 }
 
 unsigned long qemufile_totalram_pages(void)

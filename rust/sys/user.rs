@@ -5,26 +5,71 @@
 //! C headers: [`include/linux/cred.h`](srctree/include/linux/cred.h),
 //! [`include/linux/capability.h`](srctree/include/linux/capability.h)
 
-use super::bindings;
+use super::bindings as helpers;
 use core::cell::UnsafeCell;
+use kernel::{
+    bindings,
+    ffi::c_int,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        global_lock, //
+    },
+};
 
 /// The number of the user that the current task acts for with files (`fsuid`), in the initial user
 /// namespace.
 pub(crate) fn current_user() -> u32 {
-    // SAFETY: Reads the current task's own credentials.
-    unsafe { bindings::qemufile_current_user() }
+    // SAFETY: Reads the current task's own credentials; the namespace is static.
+    unsafe {
+        bindings::from_kuid(
+            &raw mut bindings::init_user_ns,
+            helpers::qemufile_current_fsuid(),
+        )
+    }
 }
 
 /// Whether the current task may go beyond limits on resources: `CAP_SYS_RESOURCE` in the initial
-/// user namespace.
+/// user namespace. The answer is no event for security logs.
 pub(crate) fn current_is_unlimited() -> bool {
-    // SAFETY: Reads the current task's own credentials.
-    unsafe { bindings::qemufile_current_is_unlimited() }
+    // SAFETY: Reads the current task's own credentials; the namespace is static.
+    unsafe {
+        bindings::ns_capable_noaudit(
+            &raw mut bindings::init_user_ns,
+            bindings::CAP_SYS_RESOURCE as c_int,
+        )
+    }
+}
+
+global_lock! {
+    // SAFETY: `UserTable::with` is the only user. It locks only when `LOCK_STATE` is `READY`, which
+    // `init` stores after it has initialised the lock.
+    unsafe(uninit) static LOCK: Mutex<()> = ();
+}
+
+/// How far `LOCK` is initialised: `NEW`, `STARTED`, `READY`.
+static LOCK_STATE: Atomic<i32> = Atomic::new(NEW);
+const NEW: i32 = 0;
+const STARTED: i32 = 1;
+const READY: i32 = 2;
+
+/// Makes all [`UserTable`]s usable. To be called when the module is loaded; further calls do nothing.
+pub(crate) fn init() {
+    if LOCK_STATE.cmpxchg(NEW, STARTED, Relaxed).is_ok() {
+        // SAFETY: Called once: the state is never `NEW` again.
+        unsafe { LOCK.init() };
+        LOCK_STATE.store(READY, Release);
+    }
 }
 
 /// A value in a static, which one task uses at a time.
 ///
-/// All values of this kind share one lock, which nothing else is locked under.
+/// All tables share one lock. No other lock is taken under it.
 pub(crate) struct UserTable<T>(UnsafeCell<T>);
 
 // SAFETY: `with` gives the value to one task at a time.
@@ -35,16 +80,18 @@ impl<T> UserTable<T> {
         Self(UnsafeCell::new(value))
     }
 
-    /// Waits until no other task uses a value, and calls `f` with this one. `f` must not do so
-    /// again: it would wait for itself.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: The mutex is initialised at compile time; module code runs where it may sleep.
-        unsafe { bindings::qemufile_lock_users() };
-        // SAFETY: The mutex is held, here and nowhere else, while the reference lives. A second call
-        // from within `f` would not get past the lock.
-        let result = f(unsafe { &mut *self.0.get() });
-        // SAFETY: Locked above.
-        unsafe { bindings::qemufile_unlock_users() };
-        result
+    /// Waits until no other task uses a table, and calls `f` with this one's value. `f` must not call
+    /// `with`: it would deadlock.
+    ///
+    /// `ENODEV` before [`init`].
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R> {
+        // Pairs with the `Release` of `init`.
+        if LOCK_STATE.load(Acquire) != READY {
+            return Err(ENODEV);
+        }
+        let _guard = LOCK.lock();
+        // SAFETY: The lock is held, here and nowhere else, while the reference lives. A second call
+        // from within `f` does not get past the lock.
+        Ok(f(unsafe { &mut *self.0.get() }))
     }
 }
