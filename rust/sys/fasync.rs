@@ -4,7 +4,6 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
-use super::bindings as helpers;
 use core::cell::UnsafeCell;
 use kernel::{
     bindings,
@@ -63,8 +62,14 @@ impl AsyncQueue {
 
 impl Drop for AsyncQueue {
     fn drop(&mut self) {
-        // SAFETY: The list is valid; what is on it is there with a file that is open.
-        unsafe { helpers::qemufile_fasync_clear(self.0.get()) };
+        let list = self.0.get_mut();
+        // SAFETY: The list is valid, and nobody else has it. An entry's file is open: the VFS takes
+        // a file off the list before it frees it. So each call finds the file and takes it off.
+        unsafe {
+            while let Some(entry) = list.as_ref() {
+                bindings::fasync_helper(-1, entry.fa_file, 0, list);
+            }
+        }
     }
 }
 

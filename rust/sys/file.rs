@@ -151,12 +151,24 @@ impl<'a> PositionGuard<'a> {
     ///
     /// `ERESTARTSYS` when a signal comes, `EINVAL` for a file whose position has no lock.
     pub(crate) fn lock(file: &'a File) -> Result<Self> {
-        // SAFETY: The file is valid.
-        match unsafe { helpers::qemufile_lock_position(file.as_ptr()) } {
+        // SAFETY: The file is valid, and this bit does not change while it is open.
+        let mode = unsafe { (*file.as_ptr()).f_mode };
+        // Without the bit, something else may be in the lock's place, which is in a union.
+        if mode & helpers::QEMUFILE_FMODE_ATOMIC_POS == 0 {
+            return Err(EINVAL);
+        }
+        let lock = Self::raw_lock(file);
+        // SAFETY: The lock is initialised, as the mode says, and the file keeps it.
+        match unsafe { helpers::qemufile_mutex_lock_interruptible(lock) } {
             0 => Ok(Self { file }),
             err if err == EINTR.to_errno() => Err(ERESTARTSYS),
             err => Err(Error::from_errno(err)),
         }
+    }
+
+    fn raw_lock(file: &File) -> *mut bindings::mutex {
+        // SAFETY: The file is valid; this only finds the place of the lock.
+        unsafe { &raw mut (*file.as_ptr()).__bindgen_anon_2.f_pos_lock }
     }
 
     /// The position, in bytes.
@@ -173,7 +185,7 @@ impl<'a> PositionGuard<'a> {
 impl Drop for PositionGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: Locked in `lock`.
-        unsafe { helpers::qemufile_unlock_position(self.file.as_ptr()) };
+        unsafe { bindings::mutex_unlock(Self::raw_lock(self.file)) };
     }
 }
 

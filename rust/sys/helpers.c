@@ -244,6 +244,11 @@ int qemufile_mutex_lock_killable(struct mutex *lock)
 	return mutex_lock_killable(lock);
 }
 
+int qemufile_mutex_lock_interruptible(struct mutex *lock)
+{
+	return mutex_lock_interruptible(lock);
+}
+
 /* include/linux/cred.h */
 
 kuid_t qemufile_current_fsuid(void)
@@ -268,26 +273,6 @@ void qemufile_synchronize_rcu_tasks(void)
 void qemufile_i_size_write(struct inode *inode, loff_t size)
 {
 	i_size_write(inode, size);
-}
-
-int qemufile_lock_position(struct file *file)
-{
-	/* Without it, the lock may be something else in a union. */
-	if (!(file->f_mode & FMODE_ATOMIC_POS))
-		return -EINVAL;
-	return mutex_lock_interruptible(&file->f_pos_lock);
-}
-
-void qemufile_unlock_position(struct file *file)
-{
-	mutex_unlock(&file->f_pos_lock);
-}
-
-/* Takes the files off a list that is about to go. */
-void qemufile_fasync_clear(struct fasync_struct **list)
-{
-	while (*list)
-		fasync_helper(-1, (*list)->fa_file, 0, list);
 }
 
 bool qemufile_inode_is_new(struct inode *inode)
@@ -453,32 +438,9 @@ struct mem_cgroup *qemufile_current_mem_cgroup(void)
 }
 #endif
 
-/* include/linux/mm.h */
+/* include/linux/fs.h */
 
-u64 qemufile_fault_pgoff(struct vm_fault *vmf)
+bool qemufile_mapping_mapped(const struct address_space *mapping)
 {
-	return vmf->pgoff;
-}
-
-struct inode *qemufile_fault_inode(struct vm_fault *vmf)
-{
-	return file_inode(vmf->vma->vm_file);
-}
-
-/* That another thread was faster is as good. */
-int qemufile_fault_insert(struct vm_fault *vmf, struct page *page)
-{
-	int err = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, page);
-
-	return err == -EBUSY ? 0 : err;
-}
-
-/* All pages that have one of the bytes from @start to before @end. */
-void qemufile_unmap(struct inode *inode, u64 start, u64 end, bool even_cows)
-{
-	pgoff_t first = start >> PAGE_SHIFT;
-
-	if (start < end && mapping_mapped(inode->i_mapping))
-		unmap_mapping_pages(inode->i_mapping, first,
-				    DIV_ROUND_UP_ULL(end, PAGE_SIZE) - first, even_cows);
+	return mapping_mapped(mapping);
 }

@@ -5,7 +5,10 @@
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
-use super::bindings as helpers;
+use super::{
+    bindings as helpers,
+    page::PAGE_SIZE, //
+};
 use core::{
     ops::Range,
     ptr::NonNull, //
@@ -82,8 +85,20 @@ impl InodeRef {
     ///
     /// `gone` says that the pages are no more: private copies of them go, too.
     pub(crate) fn unmap(&self, range: Range<u64>, gone: bool) {
-        // SAFETY: The inode is valid.
-        unsafe { helpers::qemufile_unmap(self.as_ptr(), range.start, range.end, gone) };
+        if range.is_empty() {
+            return;
+        }
+        let first = range.start / PAGE_SIZE as u64;
+        let pages = range.end.div_ceil(PAGE_SIZE as u64) - first;
+        // The numbers of pages of a file fit: a 64-bit kernel's `pgoff_t` has 64 bits.
+        let (first, pages) = (first as usize, pages as usize);
+        // SAFETY: The inode is valid, and so is its mapping.
+        unsafe {
+            let mapping = (*self.as_ptr()).i_mapping;
+            if helpers::qemufile_mapping_mapped(mapping) {
+                bindings::unmap_mapping_pages(mapping, first, pages, gone);
+            }
+        }
     }
 }
 

@@ -7,16 +7,14 @@
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
-use super::{
-    bindings as helpers,
-    page::PageRef, //
-};
+use super::page::PageRef;
 use core::marker::PhantomData;
 use kernel::{
     bindings,
     error::to_result,
     fs::File,
     mm::virt::VmaNew,
+    page::PAGE_MASK,
     prelude::*, //
 };
 
@@ -34,20 +32,28 @@ impl Fault<'_> {
     /// The file's page that is wanted, by its number.
     pub(crate) fn page_index(&self) -> u64 {
         // SAFETY: Valid by the type invariant.
-        unsafe { helpers::qemufile_fault_pgoff(self.fault) }
+        unsafe { (*self.fault).__bindgen_anon_1.pgoff as u64 }
     }
 
-    /// Maps `page` for reading.
+    /// Maps `page` for reading. Succeeds also if another thread has mapped a page there meanwhile.
     pub(crate) fn map(&self, page: &PageRef) -> Result {
-        // SAFETY: The fault is valid; the mapping takes a reference to the page of its own.
-        to_result(unsafe { helpers::qemufile_fault_insert(self.fault, page.as_ptr()) })
+        // SAFETY: The fault is valid, and its mapping may hold ordinary pages (`make_mixed`). It
+        // takes a reference to the page of its own.
+        let inserted = to_result(unsafe {
+            let fault = &(*self.fault).__bindgen_anon_1;
+            bindings::vm_insert_page(fault.vma, fault.address & PAGE_MASK, page.as_ptr())
+        });
+        match inserted {
+            Err(err) if err == EBUSY => Ok(()),
+            other => other,
+        }
     }
 }
 
 impl<'a> Fault<'a> {
     /// # Safety
     ///
-    /// `fault` must be valid for the lifetime of the result, and in a mapping that `make_mixed`
+    /// `fault` must be valid for the lifetime of the result, and in a mapping that [`make_mixed`]
     /// has set up.
     pub(super) unsafe fn from_raw(fault: *mut bindings::vm_fault) -> Self {
         // INVARIANT: By the caller's promise.

@@ -189,7 +189,7 @@ impl<T: FileSystem> Regular<T> {
     unsafe extern "C" fn fault(fault: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: By the caller's promise.
         let (node, fault) = unsafe {
-            let inode = helpers::qemufile_fault_inode(fault);
+            let inode = (*(*(*fault).__bindgen_anon_1.vma).vm_file).f_inode;
             (T::Node::borrow((*inode).i_private), Fault::from_raw(fault))
         };
         fault_result(T::fault(node, &fault))
