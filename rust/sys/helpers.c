@@ -275,32 +275,15 @@ void qemufile_i_size_write(struct inode *inode, loff_t size)
 	i_size_write(inode, size);
 }
 
-bool qemufile_inode_is_new(struct inode *inode)
+unsigned int qemufile_inode_state_read_once(struct inode *inode)
 {
-	return inode_state_read_once(inode) & I_NEW;
+	return inode_state_read_once(inode);
 }
 
-/*
- * A file that no name leads to. Who may do what with it is settled when its
- * descriptors are handed out, not by security labels.
- */
-void qemufile_init_private_inode(struct inode *inode, umode_t mode)
+/* The caller has locked i_lock. */
+void qemufile_inode_state_set(struct inode *inode, enum inode_state_flags_enum flags)
 {
-	inode->i_mode = mode;
-	inode->i_uid = current_fsuid();
-	inode->i_gid = current_fsgid();
-	inode->i_flags |= S_PRIVATE;
-	clear_nlink(inode);
-	simple_inode_init_ts(inode);
-}
-
-/* A file without a name that linkat() can give one, as after O_TMPFILE. */
-void qemufile_init_linkable_inode(struct inode *inode)
-{
-	clear_nlink(inode);
-	spin_lock(&inode->i_lock);
-	inode_state_set(inode, I_LINKABLE);
-	spin_unlock(&inode->i_lock);
+	inode_state_set(inode, flags);
 }
 
 /* An inline function where the kernel has no security modules. */
@@ -309,37 +292,9 @@ int qemufile_security_inode_init(struct inode *inode, struct inode *dir, const s
 	return security_inode_init_security(inode, dir, name, NULL, NULL);
 }
 
-/* A symbolic link whose target page_symlink() stores, as in ramfs. */
-void qemufile_init_symlink_inode(struct inode *inode)
-{
-	inode->i_op = &page_symlink_inode_operations;
-	inode->i_mapping->a_ops = &ram_aops;
-	mapping_set_unevictable(inode->i_mapping);
-	inode_nohighmem(inode);
-}
-
 void qemufile_inode_changed(struct inode *inode)
 {
 	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
-}
-
-/* A dentry for an inode without a name. It shows where it is from, as deleted. */
-struct dentry *qemufile_nameless_dentry(struct inode *inode)
-{
-	struct dentry *dentry = d_alloc_name(inode->i_sb->s_root, "qemufile");
-
-	if (dentry) {
-		ihold(inode);
-		d_instantiate(dentry, inode);
-	}
-	return dentry;
-}
-
-/* Gives a file that is being opened another dentry of its inode. */
-void qemufile_set_dentry(struct file *file, struct dentry *dentry)
-{
-	dput(file->f_path.dentry);
-	file->__f_path.dentry = dentry;
 }
 
 void qemufile_file_accessed(struct file *file)
@@ -350,6 +305,13 @@ void qemufile_file_accessed(struct file *file)
 unsigned long qemufile_totalram_pages(void)
 {
 	return totalram_pages();
+}
+
+/* include/linux/pagemap.h */
+
+void qemufile_mapping_set_unevictable(struct address_space *mapping)
+{
+	mapping_set_unevictable(mapping);
 }
 
 /* include/linux/pipe_fs_i.h, include/linux/splice.h */
@@ -381,18 +343,14 @@ int qemufile_pipe_wait_writable(struct pipe_inode_info *pipe)
 					!pipe_is_full(pipe) || !READ_ONCE(pipe->readers));
 }
 
-/* Fills the slot at the head of a pipe that is locked and not full. */
-void qemufile_pipe_push(struct pipe_inode_info *pipe, const struct pipe_buffer *buf)
+struct pipe_buffer *qemufile_pipe_head_buf(const struct pipe_inode_info *pipe)
 {
-	*pipe_head_buf(pipe) = *buf;
-	pipe->head++;
+	return pipe_head_buf(pipe);
 }
 
-/* include/linux/sched/signal.h */
-
-void qemufile_send_sigpipe(void)
+void qemufile_pipe_advance_head(struct pipe_inode_info *pipe)
 {
-	send_sig(SIGPIPE, current, 0);
+	pipe->head++;
 }
 
 /* include/linux/mm.h */

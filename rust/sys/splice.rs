@@ -30,6 +30,7 @@ use core::{
 use kernel::sync::rcu;
 use kernel::{
     bindings,
+    current,
     error::{
         from_result,
         to_result, //
@@ -93,7 +94,7 @@ impl Pipe<'_> {
         }
         if !self.has_readers() {
             // SAFETY: A task may always send itself a signal.
-            unsafe { helpers::qemufile_send_sigpipe() };
+            unsafe { bindings::send_sig(bindings::SIGPIPE as c_int, current!().as_ptr(), 0) };
             return Err(EPIPE);
         }
         Ok(())
@@ -134,9 +135,12 @@ impl Pipe<'_> {
             flags: 0,
             private: address(mark),
         };
-        // SAFETY: The pipe is valid, locked and not full. It takes over the reference to the page,
-        // and its operations drop that.
-        unsafe { helpers::qemufile_pipe_push(self.pipe.as_ptr(), &buf) };
+        // SAFETY: The pipe is valid, locked and not full, so the slot at its head is free. The buffer
+        // takes over the reference to the page, and its operations drop that.
+        unsafe {
+            helpers::qemufile_pipe_head_buf(self.pipe.as_ptr()).write(buf);
+            helpers::qemufile_pipe_advance_head(self.pipe.as_ptr());
+        }
     }
 }
 

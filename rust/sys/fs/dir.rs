@@ -254,7 +254,7 @@ impl<T: FileSystem> Operations<T> {
             // SAFETY: By the caller's promise; nobody else has the inode yet.
             unsafe {
                 let inode = new.inode::<T>(T::number(), SYMLINK | 0o777)?;
-                helpers::qemufile_init_symlink_inode(inode.as_ptr());
+                node::make_symlink(&inode);
                 new.secure(&inode)?;
                 let len = CStr::from_char_ptr(target).to_bytes_with_nul().len();
                 to_result(bindings::page_symlink(

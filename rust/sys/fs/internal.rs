@@ -240,8 +240,15 @@ pub(super) unsafe fn inode<T: FileSystem>(
     // SAFETY: A new inode is locked and ours to fill in until it is unlocked. The module stays
     // during this call, as a file of it is being used, so it can be referenced once more.
     unsafe {
-        if helpers::qemufile_inode_is_new(raw) {
-            helpers::qemufile_init_private_inode(raw, node::regular_mode(0o666));
+        let state = helpers::qemufile_inode_state_read_once(raw);
+        if state & bindings::inode_state_flags_enum_I_NEW != 0 {
+            let idmap = &raw mut bindings::nop_mnt_idmap;
+            let no_parent = core::ptr::null();
+            bindings::inode_init_owner(idmap, raw, no_parent, node::regular_mode(0o666));
+            bindings::simple_inode_init_ts(raw);
+            bindings::clear_nlink(raw);
+            // No security label: who may do what is settled when descriptors are handed out.
+            (*raw).i_flags |= bindings::S_PRIVATE;
             node::make_regular::<T>(&inode, &Operations::<T>::INODE, node);
             bindings::__module_get(module::<T>());
             bindings::unlock_new_inode(raw);
@@ -278,12 +285,12 @@ pub(super) unsafe fn claim(file: *mut bindings::file) -> Result {
             return Err(EACCES);
         }
         if wanted as usize != granted {
-            let own = helpers::qemufile_nameless_dentry((*dentry).d_inode);
-            if own.is_null() {
-                return Err(ENOMEM);
-            }
+            let own = node::nameless_dentry((*dentry).d_inode)?;
             grant(own, wanted);
-            helpers::qemufile_set_dentry(file, own);
+            // The file is being opened, so nobody else has its path yet. It owns a reference to its
+            // dentry: gives up that of the old one, and takes over that of the new one.
+            (*file).__bindgen_anon_1.__f_path.dentry = own;
+            bindings::dput(dentry);
         }
     }
     Ok(())

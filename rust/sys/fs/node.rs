@@ -88,6 +88,61 @@ pub(super) unsafe fn make_regular<T: FileSystem>(
     }
 }
 
+/// Gives a new inode what a symbolic link has whose target `page_symlink()` stores, as in ramfs.
+///
+/// # Safety
+///
+/// Nobody else may have the inode.
+pub(super) unsafe fn make_symlink(inode: &InodeRef) {
+    let raw = inode.as_ptr();
+    // SAFETY: By the caller's promise; the tables are static.
+    unsafe {
+        (*raw).i_op = &raw const bindings::page_symlink_inode_operations;
+        (*(*raw).i_mapping).a_ops = &raw const bindings::ram_aops;
+        helpers::qemufile_mapping_set_unevictable((*raw).i_mapping);
+        bindings::inode_nohighmem(raw);
+    }
+}
+
+/// Makes a new inode one without a name that `linkat(2)` can give one, as after `O_TMPFILE`.
+///
+/// # Safety
+///
+/// Nobody else may have the inode.
+pub(super) unsafe fn make_linkable(inode: &InodeRef) {
+    let raw = inode.as_ptr();
+    // SAFETY: By the caller's promise. `inode_state_set()` wants `i_lock`, which is initialised.
+    unsafe {
+        bindings::clear_nlink(raw);
+        let lock = &raw mut (*raw).i_lock;
+        bindings::spin_lock(lock);
+        helpers::qemufile_inode_state_set(raw, bindings::inode_state_flags_enum_I_LINKABLE);
+        bindings::spin_unlock(lock);
+    }
+}
+
+/// Makes a dentry for an inode without a name. `/proc/PID/fd` shows it as a deleted file in the root
+/// directory. `ENOMEM`.
+///
+/// The caller owns the reference to the result.
+///
+/// # Safety
+///
+/// `inode` must be valid, of a superblock with a root.
+pub(super) unsafe fn nameless_dentry(inode: *mut bindings::inode) -> Result<*mut bindings::dentry> {
+    // SAFETY: By the caller's promise. The dentry takes over a reference to the inode.
+    unsafe {
+        let root = (*(*inode).i_sb).s_root;
+        let dentry = bindings::d_alloc_name(root, c"qemufile".as_char_ptr());
+        if dentry.is_null() {
+            return Err(ENOMEM);
+        }
+        bindings::ihold(inode);
+        bindings::d_instantiate(dentry, inode);
+        Ok(dentry)
+    }
+}
+
 /// Has the security modules label a new inode, which is made in `dir` and by `name`, if it has one.
 ///
 /// # Safety

@@ -100,10 +100,7 @@ impl<'a, T: FileSystem> Mount<'a, T> {
         let inode = self.inode(number, node)?;
         // SAFETY: The inode is valid, and one of this mount's superblock.
         unsafe {
-            let dentry = helpers::qemufile_nameless_dentry(inode.as_ptr());
-            if dentry.is_null() {
-                return Err(ENOMEM);
-            }
+            let dentry = node::nameless_dentry(inode.as_ptr())?;
             if self.is_internal() {
                 // As `OPEN_FMODE()` has it.
                 internal::grant(dentry, flags.wrapping_add(1) & O_NEITHER);
@@ -187,7 +184,7 @@ unsafe fn new_linkable<T: FileSystem>(
         };
         node::make_regular::<T>(&inode, &Regular::<T>::TABLE, node);
         node::secure(&inode, root, core::ptr::null())?;
-        helpers::qemufile_init_linkable_inode(inode.as_ptr());
+        node::make_linkable(&inode);
         Ok(inode)
     }
 }
