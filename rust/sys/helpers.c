@@ -280,6 +280,11 @@ unsigned int qemufile_inode_state_read_once(struct inode *inode)
 	return inode_state_read_once(inode);
 }
 
+bool qemufile_mapping_mapped(const struct address_space *mapping)
+{
+	return mapping_mapped(mapping);
+}
+
 /* The caller has locked i_lock. */
 void qemufile_inode_state_set(struct inode *inode, enum inode_state_flags_enum flags)
 {
@@ -300,11 +305,6 @@ void qemufile_inode_changed(struct inode *inode)
 void qemufile_file_accessed(struct file *file)
 {
 	file_accessed(file);
-}
-
-unsigned long qemufile_totalram_pages(void)
-{
-	return totalram_pages();
 }
 
 /* include/linux/pagemap.h */
@@ -355,6 +355,11 @@ void qemufile_pipe_advance_head(struct pipe_inode_info *pipe)
 
 /* include/linux/mm.h */
 
+unsigned long qemufile_totalram_pages(void)
+{
+	return totalram_pages();
+}
+
 struct page *qemufile_zero_page(void)
 {
 	return ZERO_PAGE(0);
@@ -383,22 +388,4 @@ struct mem_cgroup *qemufile_folio_memcg(struct folio *folio)
 {
 	return folio_memcg(folio);
 }
-
-struct mem_cgroup *qemufile_root_mem_cgroup(void)
-{
-	return root_mem_cgroup;
-}
-
-/* The caller holds the RCU read lock. */
-struct mem_cgroup *qemufile_current_mem_cgroup(void)
-{
-	return mem_cgroup_from_task(current);
-}
 #endif
-
-/* include/linux/fs.h */
-
-bool qemufile_mapping_mapped(const struct address_space *mapping)
-{
-	return mapping_mapped(mapping);
-}

@@ -15,6 +15,7 @@ pub(crate) mod file_operations;
 pub(crate) mod fs;
 pub(crate) mod inode;
 pub(crate) mod iov;
+mod memcontrol;
 pub(crate) mod memory;
 pub(crate) mod misc_device;
 pub(crate) mod mmap;

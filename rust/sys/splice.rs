@@ -13,6 +13,7 @@
 
 use super::{
     bindings as helpers,
+    memcontrol,
     page::{
         PageRef,
         PAGE_SIZE, //
@@ -26,8 +27,6 @@ use core::{
     },
     ptr::NonNull, //
 };
-#[cfg(CONFIG_MEMCG)]
-use kernel::sync::rcu;
 use kernel::{
     bindings,
     current,
@@ -216,29 +215,10 @@ impl PipeBuf<'_> {
     }
 
     /// Whether the page is charged to the memory cgroup that a new page of the current task would
-    /// be charged to. The pages of the root cgroup are charged to nobody.
-    #[cfg(CONFIG_MEMCG)]
+    /// be charged to.
     pub(crate) fn is_charged_to_current(&self) -> bool {
-        // SAFETY: May be called anywhere.
-        if !unsafe { helpers::qemufile_memcg_kmem_online() } {
-            return true;
-        }
-        let _rcu = rcu::read_lock();
-        // SAFETY: The buffer holds a reference to the folio, and the RCU read lock is held. The
-        // cgroups are compared, not used.
-        unsafe {
-            let mut charged = helpers::qemufile_folio_memcg(self.raw_folio());
-            if charged.is_null() {
-                charged = helpers::qemufile_root_mem_cgroup();
-            }
-            core::ptr::eq(charged, helpers::qemufile_current_mem_cgroup())
-        }
-    }
-
-    /// Without memory cgroups, pages are charged to nobody.
-    #[cfg(not(CONFIG_MEMCG))]
-    pub(crate) fn is_charged_to_current(&self) -> bool {
-        true
+        // SAFETY: The buffer holds a reference to its page, and so to the folio.
+        unsafe { memcontrol::is_charged_to_current(self.raw_folio()) }
     }
 
     /// Takes another reference to the page. The pipe drops its own when the bytes have moved.
