@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a mount has been given: memory and inodes, and what its files are like.
+//! The limits of a mount (memory and inodes), and the properties of its files.
 //!
-//! The options are those of tmpfs as far as they mean something here
-//! (`Documentation/filesystems/tmpfs.rst`), and `follow`.
+//! The options are `follow` and those options of tmpfs that apply here
+//! (`Documentation/filesystems/tmpfs.rst`).
 
 use crate::{
     stream::{
@@ -47,7 +47,7 @@ use kernel::{
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
-/// The permissions of a root directory unless `mode=` says other: the owner makes files.
+/// Default permissions of the root directory, without `mode=`: only the owner makes files.
 const ROOT_MODE: u16 = 0o755;
 
 const SIZE: u8 = 0;
@@ -67,7 +67,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter::END,
 ];
 
-/// The options that one mount or remount was given.
+/// The options of one mount or remount.
 #[derive(Default)]
 pub(crate) struct Options {
     size: Option<u64>,
@@ -79,7 +79,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Notes an option, as [`PARAMETERS`] numbers them. `EINVAL` if its value means nothing.
+    /// Notes an option, by its number in [`PARAMETERS`]. `EINVAL` for an invalid value.
     pub(super) fn set(&mut self, log: &Log<'_>, option: u8, value: Value<'_>) -> Result {
         let text = value.text().map_or(&[][..], |text| text.to_bytes());
         match option {
@@ -105,7 +105,7 @@ impl Options {
     }
 }
 
-/// A number, and a suffix of powers of 1024. `EINVAL` if it is none, or too large.
+/// A number with an optional suffix for a power of 1024. `EINVAL` if malformed or too large.
 fn parse_count(text: &[u8]) -> Result<u64> {
     let (digits, shift) = match text.split_last() {
         Some((suffix, digits)) => match suffix.to_ascii_lowercase() {
@@ -127,7 +127,7 @@ fn parse_count(text: &[u8]) -> Result<u64> {
         .ok_or(EINVAL)
 }
 
-/// Bytes, or a percentage of the memory that the machine has, rounded up to whole pages.
+/// Bytes, or a percentage of the machine's memory, rounded up to whole pages.
 fn parse_size(text: &[u8], ram: u64) -> Result<u64> {
     let size = match text.split_last() {
         Some((b'%', digits)) => ram.checked_mul(parse_count(digits)?).ok_or(EINVAL)? / 100,
@@ -136,7 +136,7 @@ fn parse_size(text: &[u8], ram: u64) -> Result<u64> {
     size.checked_next_multiple_of(PAGE).ok_or(EINVAL)
 }
 
-/// No limit, as 0 asks for it.
+/// Replaces 0 by "no limit".
 fn or_unlimited(max: u64) -> u64 {
     match max {
         0 => u64::MAX,
@@ -144,7 +144,7 @@ fn or_unlimited(max: u64) -> u64 {
     }
 }
 
-/// What a mount has been given, and what is used of it.
+/// The limits of a mount, and what is in use.
 pub(crate) struct Bounds {
     memory: Arc<Account>,
     inodes: Account,
@@ -156,7 +156,7 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// The bounds of a new mount, whose root directory is its one inode. `ENOMEM`.
+    /// The bounds of a new mount. Its root directory is one inode. `ENOMEM`.
     ///
     /// Without options, half of the machine's memory, and an inode for each page of that.
     pub(super) fn new(options: &Options) -> Result<KBox<Self>> {
@@ -175,10 +175,10 @@ impl Bounds {
         Ok(KBox::new(bounds, GFP_STREAM)?)
     }
 
-    /// Takes over the options of a remount that can change: `size`, `nr_inodes` and `follow`, which
-    /// is for files made from then on. As in tmpfs, the others are ignored.
+    /// Applies the options of a remount that can change: `size`, `nr_inodes`, and `follow` for new
+    /// files. The others are ignored, as in tmpfs.
     ///
-    /// `EINVAL` if more is in use than there would be.
+    /// `EINVAL` if more is in use than a new limit allows.
     pub(super) fn change(&self, options: &Options, log: &Log<'_>) -> Result {
         let size = options.size.map(or_unlimited);
         let inodes = options.inodes.map(or_unlimited);
@@ -228,7 +228,7 @@ impl Bounds {
         }
     }
 
-    /// What `statfs(2)` tells. As in tmpfs, what has no limit is shown as 0.
+    /// The figures of `statfs(2)`. As in tmpfs, 0 stands for no limit.
     pub(super) fn figures(&self) -> Figures {
         let of = |account: &Account| match account.max() {
             u64::MAX => (0, 0),
@@ -244,7 +244,7 @@ impl Bounds {
         }
     }
 
-    /// Takes an inode. `ENOSPC` if there may be no more.
+    /// Takes an inode. `ENOSPC` at the limit.
     pub(super) fn take_inode(&self) -> Result {
         match self.inodes.take(1) {
             0 => Err(ENOSPC),

@@ -41,7 +41,7 @@ impl Opener for Device {
     }
 
     fn accessed(_file: &File) {
-        // It is the node's business.
+        // The access time of a device node is the file system's that holds the node.
     }
 
     fn mount(_file: &File) -> Result<Mount<'_, StreamFs>> {

@@ -2,9 +2,9 @@
 
 //! The file system of streams: regular files, each of which is a stream.
 //!
-//! Users mount it (`mount -t qemufile`), and then streams have names. The module has a mount of its
-//! own, for the files without names that come of `/dev/qemufile`. There is one inode a stream; its
-//! number is the stream's.
+//! On a mount by users (`mount -t qemufile`) streams have names. The module has an internal mount,
+//! for the nameless files that are made through `/dev/qemufile`. A stream has one inode, with the
+//! stream's number.
 //!
 //! The VFS keeps `ftruncate`, `fallocate`, `copy_file_range` and `FICLONE` from character devices;
 //! on these files they work.
@@ -77,7 +77,7 @@ static NAMELESS: Internal<StreamFs> = Internal::new();
 /// The file system.
 pub(crate) struct StreamFs;
 
-/// Keeps the file system there: for users to mount, and mounted for the files without names.
+/// Keeps the file system registered for users, and the internal mount for nameless files.
 pub(crate) struct FileSystems {
     _named: Registration<StreamFs>,
     _nameless: Mounted<StreamFs>,
@@ -93,7 +93,7 @@ impl FileSystems {
     }
 }
 
-/// The mount of files that come of the device.
+/// The mount of files that are made through the device.
 pub(super) fn nameless() -> Result<Mount<'static, StreamFs>> {
     NAMELESS.place()
 }
@@ -122,12 +122,12 @@ pub(super) fn install(mount: &Mount<'_, StreamFs>, wanted: Opening) -> Result<u3
 
 /// Makes `vma` a mapping of a stream's pages, by a file on `mount`.
 ///
-/// The file is one of the stream's own inode, and open for nothing: a mapping is nobody who could
-/// write or would wait for bytes.
+/// The file has the stream's own inode, and is open for neither reading nor writing: a mapping counts
+/// neither as a writer nor as a reader.
 ///
-/// `EACCES` for a shared mapping that may be written: a write through one would pass by copy on
-/// write, limits and seals. `EPERM` for one of code, unless a mount by users allows it. What
-/// [`Mount::open`] returns.
+/// `EACCES` for a writable shared mapping: its writes would bypass copy on write, limits and seals.
+/// `EPERM` for an executable one, unless a mount by users allows it. Also the errors of
+/// [`Mount::open`].
 pub(super) fn map(mount: &Mount<'_, StreamFs>, stream: &Arc<Stream>, vma: &VmaNew) -> Result {
     if mount.is_internal() {
         vma.try_clear_mayexec().or(Err(EPERM))?;
@@ -140,9 +140,9 @@ pub(super) fn map(mount: &Mount<'_, StreamFs>, stream: &Arc<Stream>, vma: &VmaNe
 }
 
 impl Opener for StreamFs {
-    /// Opens a file, by its name, through `/proc/PID/fd/N`, or for [`install`] and [`map`].
+    /// Opens a file by its name, through `/proc/PID/fd/N`, or for [`install`] and [`map`].
     ///
-    /// `N` may be an `O_PATH` descriptor, and the only thing that has kept the inode.
+    /// `N` may be an `O_PATH` descriptor, which may be the inode's last user.
     fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>> {
         let stream: Arc<Stream> = node_of::<Self>(file)?.into();
         let access = Access {
@@ -150,7 +150,7 @@ impl Opener for StreamFs {
             write: file.is_writable(),
         };
         let open = OpenFile::new(stream.clone(), access, Some(InodeRef::of(file)))?;
-        // The handle is in the stream's books, so what it begins with is not drained any more.
+        // The handle is registered with the stream, so draining does not pass its start any more.
         file.start_at(i64::try_from(stream.start())?);
         Ok(open)
     }

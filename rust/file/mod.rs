@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All that the VFS calls: open files, of the device and of the file system, and their ioctls.
+//! All that the VFS calls: open files of the device and of the file system, and their ioctls.
 //!
-//! An operation is one short method here, and nothing but delegation.
+//! Each operation is one short method here that delegates to the handle.
 
 mod bounds;
 mod device;
@@ -67,7 +67,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// What a file is opened on: all that the device and the regular files differ in.
+/// The kind of a file: what differs between the device and regular files.
 pub(crate) trait Opener: Sized + 'static {
     /// Makes the state of a file that is being opened.
     fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>>;
@@ -75,11 +75,11 @@ pub(crate) trait Opener: Sized + 'static {
     /// Notes that `file` is being read.
     fn accessed(file: &File);
 
-    /// Where files are made that come of `file`.
+    /// The mount for new files that are made through `file`.
     fn mount(file: &File) -> Result<Mount<'_, StreamFs>>;
 }
 
-/// An open file, whatever it was opened on.
+/// An open file of either kind.
 #[pin_data]
 pub(crate) struct OpenFile<O: Opener> {
     #[pin]
@@ -88,7 +88,7 @@ pub(crate) struct OpenFile<O: Opener> {
 }
 
 impl<O: Opener> OpenFile<O> {
-    /// Makes a file's state: a handle on `stream`. `inode` is the file's if it is a regular one.
+    /// Makes a file's state: a handle on `stream`. `inode` is the inode of a regular file.
     ///
     /// `ENOMEM` if there is no memory for it.
     pub(crate) fn new(
@@ -160,10 +160,10 @@ impl<O: Opener> FileOperations for OpenFile<O> {
         }
     }
 
-    /// For reading, or private.
+    /// `mmap(2)`: read-only or private.
     ///
-    /// A mapping outlives its descriptor, and keeps the stream. It is one of the stream's regular
-    /// file, also if made through the device, whose inode all streams share.
+    /// A mapping outlives its descriptor and keeps the stream. It always maps the stream's regular
+    /// file: all streams share the inode of the device.
     fn mmap(this: Pin<&Self>, file: &File, vma: &VmaNew) -> Result {
         O::accessed(file);
         fs::map(&O::mount(file)?, Self::handle(this).stream(), vma)
@@ -174,7 +174,7 @@ impl<O: Opener> FileOperations for OpenFile<O> {
     }
 
     fn fadvise(_this: Pin<&Self>, _range: Range<i64>, _advice: Advice) -> Result {
-        // All is in memory, and what was drained is free already.
+        // All data is in memory, and drained data is free already.
         Ok(())
     }
 

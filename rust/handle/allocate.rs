@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Calls that only regular files have: `fallocate(2)`, `FICLONE` and their kin.
+//! Calls for regular files only: `fallocate(2)`, `FICLONE`, `FICLONERANGE`, `copy_file_range(2)`.
 
 use super::Handle;
 use crate::sys::{
@@ -37,7 +37,7 @@ impl Handle {
         }
     }
 
-    /// `FICLONE` and `FICLONERANGE`, and `copy_file_range(2)` where it can be done that way.
+    /// `FICLONE`, `FICLONERANGE`, and `copy_file_range(2)` where it can share pages.
     pub(crate) fn remap(&self, file: &File, source: &Handle, what: Remap) -> Result<u64> {
         let Remap { from, to, len } = what;
         let (bytes, drained) = source.stream().snapshot(source.access())?;

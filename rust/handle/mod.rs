@@ -2,8 +2,7 @@
 
 //! An open file's view of a stream: its access, its position, its latched error.
 //!
-//! The rules are POSIX's for `read(2)` and `write(2)`; what `qemu-file.c` adds to them is the
-//! error that stays.
+//! `read(2)` and `write(2)` follow POSIX. `qemu-file.c` adds the latched error.
 
 mod allocate;
 mod notifier;
@@ -72,7 +71,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Makes a handle on `stream`; `inode` is that of the file if that is a regular one.
+    /// Makes a handle on `stream`. `inode` is the inode of a regular file, `None` for the device.
     ///
     /// `ENOMEM` if there is no memory for it.
     pub(crate) fn new(
@@ -93,7 +92,7 @@ impl Handle {
         self.seat.stream()
     }
 
-    /// What the stream is open for.
+    /// The access of this handle.
     pub(crate) fn access(&self) -> Access {
         self.seat.access()
     }
@@ -103,7 +102,7 @@ impl Handle {
         self.error.get()
     }
 
-    /// Latches `err`, for a call after which bytes are missing that the caller meant to be there.
+    /// Latches `err`: the call lost bytes that were meant for the stream.
     pub(crate) fn latch(&self, err: Error) {
         if self.error.set(err) {
             self.notifier.wake(Events::ERR);
@@ -115,7 +114,7 @@ impl Handle {
         self.error.clear();
     }
 
-    /// `read(2)` and its kin: short only at the end of the stream or before a fault.
+    /// `read(2)` and its variants. A short count means the end of the stream or a fault.
     pub(crate) fn read<T: ForeignOwnable>(
         &self,
         mut kiocb: Kiocb<'_, T>,
@@ -141,8 +140,8 @@ impl Handle {
         progress.into_result()
     }
 
-    /// `lseek(2)`. `EINVAL` for a position that is negative or not representable, `ENXIO` where
-    /// there is no data or hole to be found.
+    /// `lseek(2)`. `EINVAL` for a position that is negative or not representable, `ENXIO` if
+    /// no data or hole follows.
     pub(crate) fn seek(&self, file: &File, offset: i64, whence: Whence) -> Result<i64> {
         let from = u64::try_from(offset).map_err(|_| ENXIO);
         let offset = match whence {
@@ -153,7 +152,7 @@ impl Handle {
         self.stream().confirm(&self.seat, file);
         let pos = file.seek(offset, whence, self.stream().len().try_into()?)?;
         self.stream().note_seek(&self.seat, u64::try_from(pos)?);
-        // What can be done without waiting depends on the position.
+        // Whether a read or write would block depends on the position.
         self.notifier.wake(Events::IN | Events::OUT);
         Ok(pos)
     }
@@ -171,16 +170,16 @@ impl Handle {
             | Events::ERR.when(self.error().is_err())
     }
 
-    /// The rate limit, and how much has been written under it.
+    /// The rate limit and the bytes written under it.
     ///
-    /// An error is a reason to write nothing more, as it is for `qemu_file_rate_limit`.
+    /// A latched error counts as an exceeded limit, as in `qemu_file_rate_limit`.
     pub(crate) fn rate(&self) -> RateInfo {
         let mut info = self.rate.get();
         info.exceeded |= self.error().is_err();
         info
     }
 
-    /// Sets the rate limit. Whoever waits for the old one, to write by this handle, looks again.
+    /// Sets the rate limit. Writers of this handle that wait for the old limit check the new one.
     pub(crate) fn set_rate(&self, limit: Limit) {
         if !self.access().write {
             return self.rate.set(limit);
@@ -189,7 +188,7 @@ impl Handle {
         self.notifier.notify_writer();
     }
 
-    /// Begins to count what is written anew.
+    /// Resets the count of bytes written.
     pub(crate) fn reset_rate(&self) {
         self.rate.reset();
     }
@@ -215,8 +214,7 @@ impl Handle {
         seq_print!(seq, "qemufile-error:\t{errno}\n");
     }
 
-    /// `fsync(2)`: everything is where it will be as soon as it is written; what could not be
-    /// written is told once.
+    /// `fsync(2)`: nothing to flush. Reports the latched error once.
     pub(crate) fn sync(&self) -> Result {
         self.error.tell()
     }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who is told of what concerns one handle alone: its position, its rate, its latched error.
+//! Wakes the pollers of one handle, and signals its `O_ASYNC` owner, when the handle's own position,
+//! rate or latched error changes.
 //!
-//! Those who poll it, and its owner with `O_ASYNC`. What concerns the stream is the stream's to
-//! tell: [`Notifier::register`] has a poller woken by both.
+//! The stream wakes pollers for changes of the stream. [`Notifier::register`] registers a poller
+//! with both.
 
 use crate::{
     stream::Stream,
@@ -47,14 +48,14 @@ use kernel::{
 
 /// A handle's own pollers and `O_ASYNC` owner.
 ///
-/// An allocation of its own, as a timer refers to it. It keeps no stream.
+/// A separate allocation, as a timer refers to it. It holds no reference to the stream.
 #[pin_data]
 pub(super) struct Notifier {
     #[pin]
     polled: Follower,
     #[pin]
     async_file: AsyncFile,
-    /// The owner of this very file, if it may write.
+    /// The `O_ASYNC` owner of this file, if it is writable.
     wants_room: AsyncQueue,
     #[pin]
     timer: HrTimer<Self>,
@@ -74,12 +75,12 @@ impl Notifier {
         )
     }
 
-    /// Has whoever polls `file`, which is the handle's, woken by the handle and by its stream.
+    /// Registers a poller of `file`, the handle's, with the handle and its stream.
     pub(super) fn register(&self, file: &File, table: &PollTable<'_>) {
         self.polled.register(file, table);
     }
 
-    /// Begins or ends `O_ASYNC` of `file`, which is the handle's; `lists` are those of its stream.
+    /// Begins or ends `O_ASYNC` of `file`, the handle's. `lists` are those of its stream.
     pub(super) fn set_async(
         &self,
         lists: [Option<&AsyncQueue>; 2],
@@ -97,14 +98,15 @@ impl Notifier {
         self.polled.wake(events);
     }
 
-    /// Tells that the handle may write.
+    /// Tells pollers and owner that the handle may write.
     pub(super) fn notify_writer(&self) {
         self.wants_room.signal(Band::Out);
         self.wake(Events::OUT);
     }
 }
 
-/// The time until a [`Notifier`] tells that the handle may write. Dropped, it tells nothing.
+/// A running timer, after which a [`Notifier`] tells that the handle may write. Dropping it cancels
+/// the timer.
 pub(super) struct Alarm {
     _timer: ArcHrTimerHandle<Notifier>,
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much a handle may write.
+//! The rate limit of a handle.
 //!
-//! A limit is either QEMU's, a number of bytes that the writer itself asks about and starts anew,
-//! or is kept by the kernel: a token bucket that fills at so many bytes per second, and holds a
-//! tenth of a second of them.
+//! There are two kinds. QEMU's is a number of bytes, which the writer itself checks and resets. The
+//! other kind is enforced by the kernel: a token bucket that fills at a number of bytes per second
+//! and holds a tenth of a second of them.
 //!
-//! The lock in here is taken under all others but those of wait queues; whoever waits for tokens
-//! looks for them under the stream's lock, and whoever changes the limit does so under it.
+//! The bucket's lock is the innermost but for those of wait queues. A writer that waits for tokens
+//! checks them under the stream's lock, and the limit is changed under that lock, too.
 
 use super::notifier::{
     Alarm,
@@ -32,10 +32,10 @@ use kernel::{
     },
 };
 
-/// The part of a second whose bytes a bucket holds: QEMU's `BUFFER_DELAY` of 100 ms.
+/// A bucket holds the bytes of this part of a second: QEMU's `BUFFER_DELAY` of 100 ms.
 const BURSTS_PER_SECOND: u64 = 10;
 
-/// The bytes that are waited for, unless the bucket holds fewer.
+/// A writer waits for this many bytes, or for a full bucket if that is less.
 const QUANTUM: u64 = 4096;
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
@@ -45,50 +45,50 @@ const MICROS_PER_SECOND: u64 = 1_000_000;
 pub(crate) struct Limit {
     /// Bytes until the next reset, or bytes per second if `kept`. 0 is no limit.
     pub(crate) bytes: u64,
-    /// Whether the kernel keeps it.
+    /// Whether the kernel enforces it.
     pub(crate) kept: bool,
 }
 
-/// The limit of a handle, and what has been written under it.
+/// The limit of a handle, and the bytes written under it.
 #[pin_data]
 pub(super) struct Rate {
-    /// QEMU's: the limit that was set, and the bytes written since the last reset.
+    /// QEMU's kind: the limit, and the bytes written since the last reset.
     limit: RateLimit,
     #[pin]
     bucket: Mutex<Bucket>,
-    /// Whether the kernel keeps a limit, so that most writes need not lock `bucket`.
+    /// Whether the kernel enforces a limit. Writes without one do not lock `bucket`.
     paced: Atomic<bool>,
 }
 
 struct Bucket {
-    /// Whether the kernel keeps the limit.
+    /// Whether the kernel enforces the limit.
     kept: bool,
-    /// Bytes per second, or 0 if there is no limit to keep.
+    /// Bytes per second, 0 for no limit.
     rate: u64,
-    /// Bytes that may be written now. Less than 0 after a write that could not be divided.
+    /// Bytes that may be written now. Negative after a write that could not be cut.
     tokens: i64,
-    /// When `tokens` was right.
+    /// The time of the last update of `tokens`.
     stamp: Instant<Monotonic>,
-    /// Wakes those who poll when there are tokens again.
+    /// Wakes pollers when there are tokens again.
     alarm: Option<Alarm>,
 }
 
 impl Bucket {
-    /// What the bucket holds, in bytes.
+    /// Capacity of the bucket, in bytes.
     fn burst(&self) -> i64 {
         let burst = (self.rate / BURSTS_PER_SECOND).max(1);
         i64::try_from(burst).unwrap_or(i64::MAX)
     }
 
-    /// Puts in what has come since the last time.
+    /// Adds the tokens for the time since the last update.
     fn fill(&mut self) {
         let micros = u64::try_from(self.stamp.elapsed().as_nanos() / 1000).unwrap_or(0);
         let new = micros.saturating_mul(self.rate) / MICROS_PER_SECOND;
         if new == 0 {
-            // The time goes on counting: a slow rate takes many times to make a byte.
+            // `stamp` stays: at a slow rate several updates make up one byte.
             return;
         }
-        // The time that the new ones took; what is left over counts the next time.
+        // Only the time of whole bytes is used up; the rest counts for the next update.
         let took = new.saturating_mul(MICROS_PER_SECOND) / self.rate;
         let took = i64::try_from(took.min(micros)).unwrap_or(0);
         let new = i64::try_from(new).unwrap_or(i64::MAX);
@@ -116,12 +116,12 @@ impl Bucket {
     }
 }
 
-/// What [`Rate::get`] tells.
+/// The result of [`Rate::get`].
 pub(crate) struct RateInfo {
     pub(crate) limit: Limit,
     /// Bytes written since the last reset.
     pub(crate) xfer: u64,
-    /// Whether nothing more should be written for now.
+    /// Whether the limit is reached.
     pub(crate) exceeded: bool,
 }
 
@@ -160,7 +160,7 @@ impl Rate {
         }
     }
 
-    /// The twin of `qemu_file_set_rate_limit`. A bucket is full at first.
+    /// The twin of `qemu_file_set_rate_limit`. A new bucket is full.
     pub(super) fn set(&self, limit: Limit) {
         let mut bucket = self.bucket.lock();
         self.limit.set_limit(limit.bytes);
@@ -181,7 +181,7 @@ impl Rate {
         self.bucket.lock().wait()
     }
 
-    /// How many of `wanted` bytes may be written now: `None` if that is to be waited for.
+    /// How many of `wanted` bytes may be written now. `None`: wait for tokens first.
     pub(super) fn grant(&self, wanted: usize) -> Option<usize> {
         if !self.paced.load(Relaxed) {
             return Some(wanted);
@@ -206,8 +206,8 @@ impl Rate {
         }
     }
 
-    /// Whether a write would not wait for tokens. If it would, `notifier` tells when it no longer
-    /// would.
+    /// Whether a write would go on without waiting for tokens. If not, `notifier` wakes pollers when
+    /// it would.
     pub(super) fn poll(&self, notifier: &Arc<Notifier>) -> bool {
         if !self.paced.load(Relaxed) {
             return true;
@@ -216,7 +216,7 @@ impl Rate {
         let Some(wait) = bucket.wait() else {
             return true;
         };
-        // The old one ends first, as the two are of one timer.
+        // Cancel the old alarm first: both use the same timer.
         bucket.alarm = None;
         bucket.alarm = Some(Alarm::start(notifier, wait));
         false

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `splice(2)` and its kin: pages that are lent, and pages that are taken over.
+//! `splice(2)` and `sendfile(2)`: pages lent to a pipe, and pages taken over from one.
 
 use super::{
     write::{
@@ -36,7 +36,7 @@ use kernel::{
 };
 
 impl Handle {
-    /// `splice(2)` and `sendfile(2)` from the stream: its pages are lent, and never change after.
+    /// `splice(2)` and `sendfile(2)` from the stream. A lent page never changes afterwards.
     pub(crate) fn splice_read(
         &self,
         file: &File,
@@ -64,17 +64,17 @@ pub(crate) struct SpliceWrite<'a> {
     pub(crate) file: &'a File,
 }
 
-/// The page of `buf`, if it can become the stream's page at `pos` as it is.
+/// The page of `buf`, if the stream can take it over at `pos` without a copy.
 ///
-/// All of the page goes to the place of a whole page, and nobody writes to it any more:
+/// The buffer has to be one whole page, for the position of a whole page. Nobody may write to the
+/// page any more, which is true in three cases:
 ///
-/// - a stream has lent it to the pipe. It is shared already, and copied before it is changed;
-/// - a stream has given it away, as a copy that nobody else writes to;
-/// - `write(2)` has filled it, and the pipe has the only reference (`tee(2)` adds one).
+/// - a stream lent it to the pipe: it is shared, and copied before a change;
+/// - a stream gave it away: a copy without other writers;
+/// - `write(2)` to the pipe filled it, and the pipe has the only reference (`tee(2)` adds one).
 ///
-/// A page that is not shared already is to be charged to the memory cgroup of the caller, as a copy
-/// would be. That is also why the pipe's own `pipe_buf_try_steal()` is not used: it ends the
-/// charge.
+/// In the last two cases the page has to be charged to the memory cgroup of the caller, as a copy
+/// would be. `pipe_buf_try_steal()` is not used, as it ends the charge.
 fn page_to_adopt(pos: i64, buf: &PipeBuf<'_>) -> Option<PageRef> {
     let at_page = u64::try_from(pos).is_ok_and(|pos| pos % PAGE_SIZE as u64 == 0);
     if !at_page || !buf.is_whole_page() || buf.is_zeros() {
@@ -90,8 +90,8 @@ fn page_to_adopt(pos: i64, buf: &PipeBuf<'_>) -> Option<PageRef> {
 }
 
 impl SpliceWrite<'_> {
-    /// Makes `page` the stream's page at `pos`. Returns false if anything is against that; `copy`
-    /// then finds out what it is, and reports it.
+    /// Makes `page` the stream's page at `pos`. Returns false if that is not possible; `copy` then
+    /// finds the error and reports it.
     fn adopt(&self, pos: i64, page: PageRef) -> bool {
         let Ok(at) = u64::try_from(pos) else {
             return false;

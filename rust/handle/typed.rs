@@ -5,9 +5,9 @@
 //! The file lives for one call. The position, the latched error and the rate outlive the call: they
 //! are the handle's, and the same for typed and plain calls.
 //!
-//! The values and buffers of a PUT are gathered, and written to the stream in one piece. So other
-//! handles see all of them or none, unless there are many, or no room, or the caller's memory has to
-//! be brought in.
+//! A PUT gathers its values and buffers and writes them to the stream at once. Other handles see
+//! all or none of them, except if there are many, if room is short, or if the caller's memory has to
+//! be faulted in.
 
 use super::{
     write::{
@@ -56,7 +56,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// How many bytes a GET reads ahead, for the integers of a header.
+/// Bytes that a GET reads ahead, for the integers of a header.
 const AHEAD: usize = 64;
 
 impl Block for UserRange {
@@ -77,24 +77,24 @@ impl Block for UserRange {
 pub(crate) struct StreamOps<'a> {
     handle: &'a Handle,
     file: &'a File,
-    /// End of the last write; with `O_APPEND`, not where it was to be.
+    /// End of the last write. With `O_APPEND`, not the offset that was requested.
     end: Option<u64>,
-    /// The handle's position, as far as the call has moved it.
+    /// The handle's position, as moved by the call so far.
     own: u64,
-    /// What was put since the last flush, item by item.
+    /// The items put since the last flush.
     items: &'a mut Few<Item, 16>,
     put: Put,
     ahead: &'a mut ReadAhead<AHEAD>,
-    /// Why no more can be written by this call.
+    /// Why this call cannot write more.
     failed: Option<Error>,
 }
 
-/// How far a PUT has come.
+/// Progress of a PUT.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Put {
     /// How many items were written completely.
     pub(crate) done: u32,
-    /// How many bytes of the next item were written, if that is a block.
+    /// Bytes written of the next item, if that is a block.
     pub(crate) cut: Option<usize>,
 }
 
@@ -103,8 +103,8 @@ impl StreamOps<'_> {
         self.file.flags() & O_NONBLOCK != 0
     }
 
-    /// Takes the items of the first `bytes` bytes for written, and returns how many of these are not
-    /// of a value that was written in part, for want of memory.
+    /// Counts the items that were written, in the first `bytes` bytes. Returns `bytes` without those of
+    /// an integer that was written in part, for lack of memory.
     fn written(&mut self, bytes: usize) -> usize {
         let mut whole = 0;
         self.put.cut = None;
@@ -212,19 +212,18 @@ impl Typed<'_> {
         self.note(Item::Value(len))
     }
 
-    /// Notes an item that was put: it is told by [`Typed::put_so_far`], and a write is cut between
-    /// items.
+    /// Notes an item that was put. [`Typed::put_so_far`] reports it, and a write is cut between items.
     fn note(&mut self, item: Item) -> Result {
         let noted = self.ops_mut().items.extend(&[item]);
         noted.inspect_err(|error| self.set_error(*error))
     }
 
-    /// How far the call has come, after [`QemuFile::fflush`].
+    /// Progress of the call, after [`QemuFile::fflush`].
     pub(crate) fn put_so_far(&self) -> Put {
         self.ops().put
     }
 
-    /// Puts `len` bytes of user memory. They are read when the file is flushed.
+    /// Puts `len` bytes of user memory, which is read at the flush.
     ///
     /// The twin of `qemu_put_buffer`.
     pub(crate) fn put_user(&mut self, address: u64, len: usize) -> Result {
@@ -232,8 +231,8 @@ impl Typed<'_> {
         self.note(Item::Block(u32::try_from(len)?))
     }
 
-    /// Gets `len` bytes to user memory, and moves the position past them. Returns how many, and why
-    /// no more: `EIO` at the end, which is latched.
+    /// Gets `len` bytes to user memory, and moves the position past them. Returns the count, and the
+    /// error that ended a short one: `EIO` at the end of the stream, which is latched.
     ///
     /// The twin of `qemu_get_buffer`.
     pub(crate) fn get_user(&mut self, address: u64, len: usize) -> Progress {
@@ -242,8 +241,8 @@ impl Typed<'_> {
         progress
     }
 
-    /// Gets `len` bytes to user memory, from `offset` after the position on, which stays. Returns
-    /// as [`Self::get_user`] does.
+    /// Gets `len` bytes to user memory, from `offset` bytes after the position. The position stays.
+    /// Returns the same as [`Self::get_user`].
     ///
     /// The twin of `qemu_peek_buffer`.
     pub(crate) fn peek_user(&mut self, address: u64, len: usize, offset: u64) -> Progress {
@@ -279,8 +278,7 @@ impl Typed<'_> {
 }
 
 impl Handle {
-    /// Lets `call` use the handle as a [`QemuFile`]. `expected` is how many values and buffers it
-    /// puts at the most.
+    /// Lets `call` use the handle as a [`QemuFile`]. It puts at most `expected` values and buffers.
     pub(crate) fn typed<R>(
         &self,
         file: &File,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `write(2)` and its kin.
+//! `write(2)` and its variants.
 
 use super::Handle;
 use crate::{
@@ -69,22 +69,22 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Where a write may be cut: what it may write while there is no room for the rest.
+/// Where a write may be cut when the rest does not fit.
 pub(super) enum Cut<'a> {
     /// After any byte.
     Anywhere,
     /// Nowhere. `IO_UNIT`: all or nothing, whatever happens.
     Nowhere,
-    /// After each item, and anywhere in one that is a block.
+    /// After each integer, and after any byte of a block.
     Between(&'a [Item]),
 }
 
-/// A typed value, or a block of bytes, of a write.
+/// An item of a typed write.
 #[derive(Clone, Copy)]
 pub(super) enum Item {
-    /// An integer of so many bytes.
+    /// An integer of this many bytes.
     Value(u32),
-    /// A block of so many bytes.
+    /// A block of this many bytes.
     Block(u32),
 }
 
@@ -97,7 +97,7 @@ impl Item {
 }
 
 impl Cut<'_> {
-    /// How many bytes may be written, up to `most`, when `done` are written and `left` remain.
+    /// The bytes that may be written, at most `most`, with `done` bytes written and `left` remaining.
     fn most(&self, done: usize, most: usize, left: usize) -> usize {
         match self {
             _ if most >= left => left,
@@ -110,7 +110,7 @@ impl Cut<'_> {
         }
     }
 
-    /// How many bytes a write of any has at the least, when `done` are written and `left` remain.
+    /// The fewest bytes of a non-empty write, with `done` bytes written and `left` remaining.
     fn least(&self, done: usize, left: usize) -> usize {
         match self {
             Self::Anywhere => left.min(1),
@@ -138,11 +138,11 @@ impl Cut<'_> {
 
 /// Why a write stopped before its end.
 enum Stop {
-    /// Waiting for readers will bring room.
+    /// No room; readers can make some.
     Full,
-    /// The rate limit will let more through after some time.
+    /// The rate limit is exceeded for now.
     Paced,
-    /// Nothing will.
+    /// An error that waiting does not resolve.
     Failed(Error),
 }
 
@@ -153,7 +153,7 @@ impl From<Error> for Stop {
 }
 
 impl Handle {
-    /// Writes what fits, and returns how much that is, or an error if it is nothing.
+    /// Writes what fits. Returns the count, or an error if nothing was written.
     pub(crate) fn write<T: ForeignOwnable>(
         &self,
         mut kiocb: Kiocb<'_, T>,
@@ -176,9 +176,8 @@ impl Handle {
 
     /// Writes what fits of `src`.
     ///
-    /// An error that keeps bytes out of the stream that the caller meant to be there is latched,
-    /// also when the call returns a count. A call that was wrong from the start, or that can be
-    /// made again, latches nothing.
+    /// Latches an error that lost bytes of the write, also when the call returns a short count. An
+    /// invalid call, or one that can be repeated, latches nothing.
     pub(super) fn write_call(
         &self,
         call: &mut Call<'_>,
@@ -193,7 +192,7 @@ impl Handle {
         progress.into_result()
     }
 
-    /// As [`Handle::write_call`], but latches nothing.
+    /// As [`Handle::write_call`], without latching errors.
     pub(super) fn transfer(&self, call: &mut Call<'_>, src: &mut SourceIter<'_, '_>) -> Progress {
         let mut done = 0;
         let end = loop {
@@ -206,7 +205,7 @@ impl Handle {
                 Err(Stop::Failed(err)) => break Err(err),
                 Err(stop) if call.wait != Wait::Room => {
                     if let Stop::Paced = stop {
-                        // Whoever waits for an edge is told when there is one.
+                        // An edge-triggered poller gets its edge when there is room again.
                         self.rate.poll(&self.notifier);
                     }
                     break Err(EAGAIN);
@@ -231,7 +230,7 @@ impl Handle {
         self.stream().wait_for_room(pos, needed as u64)
     }
 
-    /// Writes what there is room for just now.
+    /// Writes what fits, without waiting for room.
     fn write_once(
         &self,
         call: &mut Call<'_>,
@@ -252,7 +251,7 @@ impl Handle {
         let least = cut.least(*done, wanted);
         let mut room = writer.allowance(pos, wanted, matches!(cut, Cut::Nowhere))?;
         if matches!(cut, Cut::Between(_)) && cut.most(*done, room.bytes, wanted) == 0 {
-            // Whether to wait depends on the value that comes next.
+            // The next item decides whether to wait.
             room = writer.allowance(pos, least, true)?;
         }
         let full = if room.wait { Stop::Full } else { ENOSPC.into() };
@@ -269,7 +268,7 @@ impl Handle {
         if fits == 0 {
             return Err(beyond);
         }
-        // What cannot be cut may go as soon as a byte of it may.
+        // An item that cannot be cut is written as soon as a part of it may be.
         let granted = self.rate.grant(fits).ok_or(Stop::Paced)?;
         let granted = cut.most(*done, granted, wanted).max(least);
 
@@ -292,7 +291,7 @@ impl Handle {
         if granted < fits {
             return Err(Stop::Paced);
         }
-        // The next item may have another reason.
+        // The next item may stop for another reason.
         if fits < wanted && !matches!(call.cut, Cut::Between(_)) {
             return Err(beyond);
         }

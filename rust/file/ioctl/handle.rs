@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The calls about a handle.
+//! Calls on a handle.
 
 use super::{
     must_be_zero,
@@ -59,10 +59,10 @@ pub(super) fn get_error(handle: &Handle, arg: &Argument) -> Result {
     })
 }
 
-/// `QEMUFILE_IOC_SET_ERROR`: `qemu_file_set_error`, and 0 to clear it. `EINVAL` for a number that
-/// no system call returns to a program.
+/// `QEMUFILE_IOC_SET_ERROR`: `qemu_file_set_error`; 0 clears the error. `EINVAL` for a number that
+/// no system call returns to user space.
 pub(super) fn set_error(handle: &Handle, arg: &Argument) -> Result {
-    // `ERESTARTSYS` and what follows it, in `include/linux/errno.h`, are the kernel's own.
+    // `ERESTARTSYS` and above, in `include/linux/errno.h`, are internal to the kernel.
     const MIN: i32 = 1 - kernel::bindings::ERESTARTSYS as i32;
     let qemufile_error { error, flags } = arg.get()?;
     must_be_zero(&[flags])?;
@@ -74,7 +74,7 @@ pub(super) fn set_error(handle: &Handle, arg: &Argument) -> Result {
     Ok(())
 }
 
-/// `QEMUFILE_IOC_RATE_LIMIT`: `qemu_file_set_rate_limit` and its kin.
+/// `QEMUFILE_IOC_RATE_LIMIT`: `qemu_file_set_rate_limit`, `qemu_file_get_rate_limit` and the like.
 pub(super) fn rate_limit(handle: &Handle, arg: &Argument) -> Result {
     let mut rate: qemufile_rate = arg.get()?;
     must_be_zero(&[rate.reserved])?;

@@ -2,10 +2,13 @@
 
 //! The calls of `include/uapi/linux/qemufile.h`.
 //!
-//! Each takes one struct from user space, checks it, does something with the handle, and gives the
-//! struct back where the header says so. A word that must be zero and is not is `EINVAL`; an
-//! address that cannot be read or written, `EFAULT`; a number that is none of ours, `ENOTTY`; a
-//! call that needs to write, or to read, on a handle that was not opened for it, `EBADF`.
+//! Each call reads one struct from user space, checks it, calls the handle, and writes the struct
+//! back where the header says so. Errors common to all:
+//!
+//! - `EINVAL`: a word that must be zero is not;
+//! - `EFAULT`: an address that cannot be read or written;
+//! - `ENOTTY`: an unknown number;
+//! - `EBADF`: the handle is not open for the access that the call needs.
 
 mod handle;
 mod open;
@@ -70,15 +73,15 @@ fn must_read(handle: &Handle) -> Result {
     }
 }
 
-/// What a call leaves to be done.
+/// What is left to do after a call.
 pub(crate) enum Reply {
-    /// Nothing: it is done, and returns 0.
+    /// Nothing: the call returns 0.
     Done,
-    /// To make a file; the call returns its descriptor.
+    /// Make this file; the call returns its descriptor.
     Open(Opening),
 }
 
-/// Does what `cmd` says, but for making a file.
+/// Executes `cmd`, except for making a file.
 pub(crate) fn dispatch(this: &Handle, file: &File, cmd: u32, arg: usize) -> Result<Reply> {
     let arg = Argument(UserPtr::from_addr(arg));
     match cmd {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The calls that make a new descriptor: what it shall be. The file itself is made above.
+//! Calls that make a new descriptor. They say which file; `file/` makes it.
 
 use super::Argument;
 use crate::{
@@ -26,19 +26,18 @@ use kernel::{
     sync::Arc, //
 };
 
-/// A file that a call asks for.
+/// The file that a call requests.
 pub(crate) struct Opening {
-    /// What it is a handle on.
+    /// The stream of the new handle.
     pub(crate) stream: Arc<Stream>,
     pub(crate) access: Access,
     /// Flags of `open(2)`, without the access mode.
     pub(crate) flags: u32,
 }
 
-/// What a new handle shall be open for, and its `open(2)` flags.
+/// The access of a new handle, and its `open(2)` flags.
 ///
-/// `EINVAL` for a mode or flags that are not in the header, `EACCES` for more access than the
-/// handle has that is asked.
+/// `EINVAL` for an unknown mode or flag, `EACCES` if the request exceeds the access of `handle`.
 fn wanted(handle: &Handle, arg: &Argument) -> Result<(Access, u32)> {
     let qemufile_open { mode, flags } = arg.get()?;
     if mode == 0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The calls about a stream.
+//! Calls on a stream.
 
 use super::{
     must_be_zero,
@@ -62,7 +62,7 @@ pub(super) fn punch(handle: &Handle, arg: &Argument) -> Result {
     handle.stream().lock_for_writing()?.punch(range)
 }
 
-/// The bytes of a range: `EINVAL` if there are none, `EFBIG` past the largest offset.
+/// The bytes of a range. `EINVAL` for an empty one, `EFBIG` past the largest offset.
 fn bytes(start: u64, len: u64) -> Result<Range<u64>> {
     if len == 0 {
         return Err(EINVAL);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The calls on typed values.
+//! Calls on typed values.
 
 use super::{
     must_be_zero,
@@ -47,12 +47,12 @@ impl Records {
     fn set_length(&self, index: u32, done: usize) {
         let Argument(record) = self.at(index);
         let length = record.wrapping_byte_add(offset_of!(qemufile_record, length));
-        // The call fails in any case.
+        // An error here changes nothing: the call fails already.
         let _ = Argument(length).put(&(done as u64));
     }
 }
 
-/// The vector of a call. `EINVAL` or `E2BIG` if it is wrong.
+/// The vector of a call. `EINVAL` or `E2BIG` if it is malformed.
 fn vector(arg: &Argument) -> Result<qemufile_vector> {
     let mut vector: qemufile_vector = arg.get()?;
     must_be_zero(&[vector.flags, vector.reserved])?;
@@ -63,7 +63,7 @@ fn vector(arg: &Argument) -> Result<qemufile_vector> {
     Ok(vector)
 }
 
-/// The result of a call on a vector. A signal restarts it only if it has done nothing.
+/// The result of a call on a vector. A signal restarts the call only if no record is done.
 fn restart_if(nothing_done: bool, end: Result) -> Result {
     end.map_err(|err| match err {
         err if err == ERESTARTSYS && !nothing_done => EINTR,
@@ -71,9 +71,9 @@ fn restart_if(nothing_done: bool, end: Result) -> Result {
     })
 }
 
-/// How many bytes an integer of this type has in the stream.
+/// The width of an integer in the stream, in bytes.
 ///
-/// `EINVAL` for a type that is none of the header's, and for a length with an integer.
+/// `EINVAL` for an unknown type, or for an integer with a length.
 fn width(record: &qemufile_record) -> Result<u32> {
     must_be_zero(&[record.flags])?;
     if record.length != 0 {
@@ -88,7 +88,7 @@ fn width(record: &qemufile_record) -> Result<u32> {
     }
 }
 
-/// Calls `each` for the records of a vector, until one fails. `done` is reported in any case.
+/// Calls `each` for the records of a vector, until one fails. Always reports `done`.
 fn for_each_record(
     handle: &Handle,
     file: &File,
@@ -128,9 +128,10 @@ fn no_offset(offset: u64) -> Result {
     }
 }
 
-/// The result of a record of bytes; if they are not all there, tells how many are.
+/// The result of a record of bytes. Writes a short count to the record's `length`.
 ///
-/// What was told is what a restarted call would begin with, so that call is not restarted.
+/// `length` then holds the count done. A restart would read it as the request, so the call is not
+/// restarted.
 fn told(place: &Argument, mut record: qemufile_record, done: usize, end: Result) -> Result {
     match end {
         Ok(()) => return Ok(()),
@@ -138,12 +139,12 @@ fn told(place: &Argument, mut record: qemufile_record, done: usize, end: Result)
         Err(_) => (),
     }
     record.length = done as u64;
-    // The call fails in any case.
+    // An error here changes nothing: the call fails already.
     let _ = place.put(&record);
     end.map_err(|err| if err == ERESTARTSYS { EINTR } else { err })
 }
 
-/// The length of a record of bytes. `EINVAL` if it is more than one call can move.
+/// The length of a record of bytes. `EINVAL` if it exceeds what one call can move.
 fn length(record: &qemufile_record) -> Result<usize> {
     must_be_zero(&[record.flags])?;
     let len = usize::try_from(record.length)?;
@@ -155,7 +156,7 @@ fn length(record: &qemufile_record) -> Result<usize> {
 
 /// `QEMUFILE_IOC_PUT`: `qemu_put_byte` to `qemu_put_be64`, and `qemu_put_buffer`.
 ///
-/// The records are gathered, and written together.
+/// The records are gathered and written together.
 pub(super) fn put(handle: &Handle, file: &File, arg: &Argument) -> Result {
     must_write(handle)?;
     let mut vector = vector(arg)?;
@@ -184,7 +185,7 @@ pub(super) fn put(handle: &Handle, file: &File, arg: &Argument) -> Result {
             next += 1;
             is_buffer = false;
         };
-        // The records before a wrong one are written. If one of them cannot be, that came first.
+        // Records before a malformed one are written. An error of theirs comes first.
         let end = typed.fflush().and(put);
         let so_far = typed.put_so_far();
         vector.done = so_far.done;
@@ -216,7 +217,7 @@ fn put_integer(typed: &mut Typed<'_>, record: &qemufile_record) -> Result {
     typed.note_value(width)
 }
 
-/// Gives a record the integer that is `offset` bytes after the position. Returns its width.
+/// Stores the integer at `offset` bytes after the position in a record. Returns its width.
 fn peek_integer(
     typed: &mut Typed<'_>,
     place: &Argument,
@@ -236,7 +237,7 @@ fn peek_integer(
 
 /// `QEMUFILE_IOC_GET`: `qemu_get_byte` to `qemu_get_be64`, and `qemu_get_buffer`.
 ///
-/// The position moves past a value when the caller has it.
+/// The position moves past a value after it was copied to the caller.
 pub(super) fn get(handle: &Handle, file: &File, arg: &Argument) -> Result {
     must_read(handle)?;
     for_each_record(handle, file, arg, |typed, place, record, offset| {
@@ -277,7 +278,7 @@ pub(super) fn skip(handle: &Handle, file: &File, arg: &Argument) -> Result {
     arg.put(&skip)
 }
 
-/// `QEMUFILE_IOC_RAM_CONTROL`: `ram_control_before_iterate` and its kin, for a backend without hooks.
+/// `QEMUFILE_IOC_RAM_CONTROL`: `ram_control_before_iterate` and the other hooks, for a backend without hooks.
 pub(super) fn ram_control(handle: &Handle, arg: &Argument) -> Result {
     let control: qemufile_ram_control = arg.get()?;
     must_be_zero(&[control.flags])?;
