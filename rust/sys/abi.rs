@@ -24,7 +24,7 @@ use kernel::transmute::{
     FromBytes, //
 };
 
-/// Lets the bytes of a struct come from user space and go there.
+/// Lets structs be copied from and to user space as bytes.
 macro_rules! plain {
     ($($name:ident,)*) => {$(
         const _: () = {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `SIGIO` to whoever asked for it with `O_ASYNC`.
+//! `SIGIO` for files with `O_ASYNC`.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -15,7 +15,7 @@ use kernel::{
     sync::Mutex, //
 };
 
-/// What has become possible, as `si_band` tells it.
+/// The event of a signal, its `si_band`.
 #[derive(Clone, Copy)]
 pub(crate) enum Band {
     /// There is something to read.
@@ -24,7 +24,7 @@ pub(crate) enum Band {
     Out,
 }
 
-/// The files whose owners want a signal.
+/// A list of the files whose owners get a signal.
 ///
 /// [`AsyncFile`] puts a file on it. The VFS takes a file off the list before it is released
 /// (`__fput()`), so a list in an object that every open file keeps alive is empty when that object
@@ -73,12 +73,12 @@ impl Drop for AsyncQueue {
     }
 }
 
-/// An open file's part in lists: it is on all of them, or on none.
+/// Keeps an open file on all lists of a set, or on none.
 ///
 /// `FASYNC` is one flag for all lists. Each `fasync_helper()` sets or clears it, and `__fput()`
-/// calls `->fasync` only if it is set. If two calls for one file mixed, the file could be on a list
-/// with the flag clear, and the list would keep a pointer to a freed file. So one lock of the file's
-/// own covers a change of all lists, as that of the pipe does in `pipe_fasync()`.
+/// calls `->fasync` only if it is set. If two calls for one file interleaved, the file could be on
+/// a list with the flag clear, and the list would keep a pointer to a freed file. One lock of the
+/// file therefore covers a change of all lists, as the pipe's lock does in `pipe_fasync()`.
 #[pin_data]
 pub(crate) struct AsyncFile {
     #[pin]
@@ -92,8 +92,8 @@ impl AsyncFile {
         })
     }
 
-    /// Puts `file` on all `lists` or takes it off them, as `->fasync` is told. They are the same
-    /// ones each time.
+    /// Puts `file` on all `lists` or takes it off them, as `->fasync` requests. Each call for a
+    /// file has to pass the same lists.
     ///
     /// `ENOMEM`; the lists are then as they were.
     pub(crate) fn set<const N: usize>(
@@ -112,10 +112,10 @@ impl AsyncFile {
             match list.set(fd, file, on) {
                 Ok(changed) => is_new |= changed,
                 Err(err) => {
-                    // Of those before, the file was on all already, or is on all by this call.
+                    // This call put the file on all lists before `index`, or it was on all before.
                     if is_new {
                         for list in lists.iter().take(index).flatten() {
-                            // Taking off needs no memory.
+                            // Removal needs no memory and does not fail.
                             let _ = list.set(-1, file, 0);
                         }
                     }

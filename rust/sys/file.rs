@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Open files and single reads and writes on them, where the `kernel` crate's [`File`] and
-//! [`Kiocb`] stop short.
+//! Open files, and single reads and writes on them: additions to the `kernel` crate's [`File`] and
+//! [`Kiocb`].
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -36,7 +36,7 @@ pub(crate) enum Whence {
 }
 
 impl Whence {
-    /// `EINVAL` for a number that is none of the five.
+    /// `EINVAL` for any other number.
     pub(super) fn from_raw(whence: i32) -> Result<Self> {
         match u32::try_from(whence)? {
             bindings::SEEK_SET | bindings::SEEK_CUR | bindings::SEEK_END => {
@@ -57,10 +57,10 @@ pub(crate) trait FileExt {
     /// Whether it was opened for writing.
     fn is_writable(&self) -> bool;
 
-    /// The file's position, in bytes. It may be changing just now.
+    /// The file's position, in bytes. Another task may change it at any time.
     fn position(&self) -> i64;
 
-    /// Sets the position of a file that nobody else has yet.
+    /// Sets the position of a file that is not in use by others yet.
     fn start_at(&self, position: i64);
 
     /// Moves the position as `generic_file_llseek()` does in a file of `len` bytes, and returns
@@ -73,7 +73,7 @@ pub(crate) trait FileExt {
     fn accessed(&self);
 
     /// How many of `count` bytes at `position` the process may write: `generic_write_checks()`
-    /// without the parts that are about inodes.
+    /// without the checks of the inode.
     ///
     /// `EFBIG` if none: past `RLIMIT_FSIZE` (`SIGXFSZ` is sent, too) or the largest offset.
     fn write_limit(&self, position: i64, count: usize) -> Result<usize>;
@@ -96,8 +96,8 @@ impl FileExt for File {
     }
 
     fn start_at(&self, position: i64) {
-        // SAFETY: The field is valid. Should anybody have the file all the same, the position is
-        // one number or the other.
+        // SAFETY: The field is valid. If another task sets it at the same time, one of the two
+        // positions stays.
         unsafe { core::ptr::addr_of_mut!((*self.as_ptr()).f_pos).write_volatile(position) };
     }
 
@@ -112,7 +112,7 @@ impl FileExt for File {
                     MAX_FILE_SIZE,
                     len,
                 ),
-                // The place of data or of a hole is found by the caller.
+                // The caller has found the data or the hole.
                 Whence::Data | Whence::Hole => {
                     bindings::vfs_setpos(self.as_ptr(), offset, MAX_FILE_SIZE)
                 }
@@ -139,7 +139,7 @@ impl FileExt for File {
     }
 }
 
-/// The position of an open file, which nobody else moves meanwhile.
+/// The position of an open file, locked against other calls.
 ///
 /// The VFS takes the same lock for `read(2)`, `write(2)` and `lseek(2)`, but not for `ioctl(2)`.
 pub(crate) struct PositionGuard<'a> {
@@ -206,7 +206,7 @@ pub(crate) trait KiocbExt {
     /// `IO_UNIT`: `RWF_ATOMIC`, all or nothing.
     fn is_atomic(&self) -> bool;
 
-    /// Whether it is a request of io_uring or aio, and not a call: `!is_sync_kiocb()`.
+    /// Whether it is an asynchronous request of io_uring or aio: `!is_sync_kiocb()`.
     fn is_queued(&self) -> bool;
 }
 

@@ -48,14 +48,14 @@ use kernel::{
 pub(crate) enum Advice {
     /// The bytes will not be needed soon: `POSIX_FADV_DONTNEED`.
     DontNeed,
-    /// Any other that there is.
+    /// Any other valid advice.
     Other,
 }
 
 /// What `fallocate(2)` is to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Allocate {
-    /// Set memory aside, and grow the file unless `keep_size`.
+    /// Allocate memory, and grow the file unless `keep_size`.
     Reserve { keep_size: bool },
     /// Make a hole: `FALLOC_FL_PUNCH_HOLE`.
     Punch,
@@ -64,7 +64,7 @@ pub(crate) enum Allocate {
 }
 
 impl Allocate {
-    /// `EOPNOTSUPP` for a mode that none of these is.
+    /// `EOPNOTSUPP` for any other mode.
     fn from_raw(mode: c_int) -> Result<Self> {
         let mode = u32::try_from(mode)?;
         let keep_size = mode & helpers::FALLOC_FL_KEEP_SIZE != 0;
@@ -77,8 +77,7 @@ impl Allocate {
     }
 }
 
-/// Which bytes of a file `FICLONE`, `FICLONERANGE` and `copy_file_range(2)` replace by which of
-/// another.
+/// The ranges of `FICLONE`, `FICLONERANGE` and `copy_file_range(2)`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Remap {
     /// Offset in the source, in bytes.
@@ -89,7 +88,7 @@ pub(crate) struct Remap {
     pub(crate) len: u64,
 }
 
-/// What can be done with an open file.
+/// The operations of an open file.
 #[vtable]
 pub(crate) trait FileOperations: Sized {
     /// What the file's `private_data` owns.
@@ -98,7 +97,7 @@ pub(crate) trait FileOperations: Sized {
     /// Makes the state of a file that is being opened.
     ///
     /// The file gets what every seekable file of this driver has: a position that the VFS locks
-    /// (`FMODE_ATOMIC_POS`), `RWF_NOWAIT`, `RWF_ATOMIC`, and an `O_DIRECT` that means nothing.
+    /// (`FMODE_ATOMIC_POS`), `RWF_NOWAIT`, `RWF_ATOMIC`, and `O_DIRECT`, which has no effect.
     fn open(file: &File) -> Result<Self::Ptr>;
 
     /// The last reference to the file is gone.
@@ -131,7 +130,7 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Registers with `table` what can change the answer, and gives the answer.
+    /// Registers the file's wait queues with `table`, and returns the current events.
     fn poll(
         _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
         _file: &File,
@@ -140,7 +139,7 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Does what `cmd` says; `arg` is an address in user memory, of 32-bit callers, too.
+    /// Executes `cmd`. `arg` is an address in user memory, also for 32-bit callers.
     ///
     /// The numbers are the same for both, and so are the layouts of what `arg` points at.
     fn ioctl(
@@ -152,7 +151,7 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Lends out up to `len` bytes from `pos` on, and moves `pos`.
+    /// Moves up to `len` bytes from `pos` on to `pipe`, and advances `pos`.
     ///
     /// `nonblocking` is `SPLICE_F_NONBLOCK`.
     fn splice_read(
@@ -166,7 +165,7 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// What takes the bytes of a pipe in, in the order of their positions.
+    /// The receiver of a pipe's bytes, in the order of their positions.
     type Target<'a>: SpliceTarget;
 
     /// Begins a `->splice_write`.
@@ -205,8 +204,7 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `fallocate(2)`: sees to the bytes of `range`, which is not empty. The VFS asks only for
-    /// regular files.
+    /// `fallocate(2)` for `range`, which is not empty. The VFS calls it only for regular files.
     fn fallocate(
         _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
         _file: &File,
@@ -219,7 +217,7 @@ pub(crate) trait FileOperations: Sized {
     /// `FICLONE`, `FICLONERANGE` and `copy_file_range(2)` from `source` to `file`. Returns how many
     /// bytes.
     ///
-    /// The VFS asks only for two regular files of one file system.
+    /// The VFS calls it only for two regular files of one file system.
     fn remap(
         _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
         _file: &File,
@@ -234,7 +232,7 @@ pub(crate) trait FileOperations: Sized {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Makes what was written last; reports what could not be.
+    /// `fsync(2)`: makes writes durable, and reports what failed.
     fn fsync(_this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, _file: &File) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }

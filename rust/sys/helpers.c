@@ -39,7 +39,7 @@ static const fmode_t QEMUFILE_FMODE_NOWAIT __maybe_unused = FMODE_NOWAIT;
 static const fmode_t QEMUFILE_FMODE_CAN_ODIRECT __maybe_unused = FMODE_CAN_ODIRECT;
 static const fmode_t QEMUFILE_FMODE_CAN_ATOMIC_WRITE __maybe_unused = FMODE_CAN_ATOMIC_WRITE;
 
-/* No read or write waits that was told not to: io_uring need not send it to a worker. */
+/* RWF_NOWAIT is honoured, so io_uring need not use a worker for buffered I/O. */
 static const fop_flags_t QEMUFILE_FOP_FLAGS __maybe_unused =
 	FOP_BUFFER_RASYNC | FOP_BUFFER_WASYNC;
 
@@ -66,8 +66,8 @@ static const __poll_t QEMUFILE_EPOLLWRNORM __maybe_unused = EPOLLWRNORM;
 
 /*
  * Memory of a stream: may sleep and reclaim, is charged to the caller's memory
- * cgroup, and fails rather than have the OOM killer pick a victim. A folio of
- * more than one page is a luxury that nobody compacts memory for.
+ * cgroup, and fails instead of calling the OOM killer. A folio of more than one
+ * page is taken only if one is free: no reclaim, no compaction.
  */
 static const gfp_t QEMUFILE_GFP_PAGE __maybe_unused =
 	GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
@@ -135,7 +135,7 @@ void qemufile_folio_zero_range(struct folio *folio, size_t offset, size_t len)
 	folio_zero_range(folio, offset, len);
 }
 
-/* Copies within one page, so that two mappings of a page are enough on 32-bit kernels too. */
+/* Within one page. */
 void qemufile_memcpy_page(struct page *dst, struct page *src, size_t offset, size_t len)
 {
 	memcpy_page(dst, offset, src, offset, len);
@@ -261,7 +261,7 @@ const struct cred *qemufile_current_cred(void)
 	return current_cred();
 }
 
-/* include/linux/rcupdate.h: where tasks are not preempted in the kernel, any RCU will do. */
+/* include/linux/rcupdate.h: a macro without CONFIG_TASKS_RCU. */
 
 void qemufile_synchronize_rcu_tasks(void)
 {

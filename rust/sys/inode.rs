@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! References to inodes, and what a file system tells the VFS about one.
+//! References to inodes, and updates of the VFS's fields of one.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/mm.h`](srctree/include/linux/mm.h)
@@ -43,7 +43,7 @@ impl InodeRef {
     ///
     /// # Safety
     ///
-    /// Somebody must hold one during this call.
+    /// A reference must be held during this call.
     pub(super) unsafe fn of_raw(inode: *mut bindings::inode) -> Self {
         // SAFETY: By the caller's promise.
         unsafe {
@@ -68,22 +68,22 @@ impl InodeRef {
         unsafe { Self::of_raw((*file.as_ptr()).f_inode) }
     }
 
-    /// Notes that the file was written to just now.
+    /// Sets the times of modification and change to now.
     pub(crate) fn changed(&self) {
         // SAFETY: The inode is valid.
         unsafe { helpers::qemufile_inode_changed(self.0.as_ptr()) };
     }
 
-    /// Tells the VFS how long the file is. Calls must not overlap.
+    /// Sets `i_size`. Calls must not overlap.
     pub(crate) fn set_size(&self, size: i64) {
         // SAFETY: The inode is valid.
         unsafe { helpers::qemufile_i_size_write(self.0.as_ptr(), size) };
     }
 
-    /// Takes the pages that have the bytes of `range` out of all mappings of the file, so that the
-    /// next touch finds what is there then.
+    /// Removes the pages of the bytes in `range` from all mappings of the file. The next access to
+    /// one faults.
     ///
-    /// `gone` says that the pages are no more: private copies of them go, too.
+    /// `gone`: the bytes were truncated, so private copies of the pages are removed, too.
     pub(crate) fn unmap(&self, range: Range<u64>, gone: bool) {
         if range.is_empty() {
             return;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The two ends of a copy between a stream's pages and whoever called.
+//! User memory as the source or target of a copy to or from a stream's pages.
 //!
-//! Both refuse page faults while they copy, so that they can be used under locks that a fault
-//! handler takes; the caller lets go of its locks, has the missing pages faulted in, and goes on.
-//! The scheme is that of `generic_perform_write()` in `mm/filemap.c`.
+//! Copies run with page faults disabled, so they are possible under locks that a fault handler
+//! takes. After a short copy the caller releases its locks, faults the missing pages in, and
+//! retries, as `generic_perform_write()` in `mm/filemap.c` does.
 //!
 //! C headers: [`include/linux/uio.h`](srctree/include/linux/uio.h),
 //! [`include/linux/pagemap.h`](srctree/include/linux/pagemap.h)

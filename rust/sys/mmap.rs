@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mappings of a file whose pages are found when they are touched.
+//! Mappings of a file whose pages are inserted by page faults.
 //!
 //! The pages are ordinary ones that belong to no page cache, so a mapping is a `VM_MIXEDMAP` one
 //! that gets each page with `vm_insert_page()`.
@@ -18,7 +18,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// A place in a mapping that was touched and has no page.
+/// A page fault: an access to an address of a mapping without a page.
 ///
 /// # Invariants
 ///
@@ -29,7 +29,7 @@ pub(crate) struct Fault<'a> {
 }
 
 impl Fault<'_> {
-    /// The file's page that is wanted, by its number.
+    /// The index of the page in the file.
     pub(crate) fn page_index(&self) -> u64 {
         // SAFETY: Valid by the type invariant.
         unsafe { (*self.fault).__bindgen_anon_1.pgoff as u64 }
@@ -64,7 +64,7 @@ impl<'a> Fault<'a> {
     }
 }
 
-/// What a fault handler returns: out of memory, or whatever else the matter is as a `SIGBUS`.
+/// The result of a fault handler: `ENOMEM` is out of memory, any other error a `SIGBUS`.
 pub(super) fn fault_result(result: Result) -> bindings::vm_fault_t {
     match result {
         Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
@@ -73,7 +73,7 @@ pub(super) fn fault_result(result: Result) -> bindings::vm_fault_t {
     }
 }
 
-/// Makes `vma` a mapping of pages that `operations` find in `file`.
+/// Makes `vma` a mapping of `file`, whose pages `operations` insert.
 ///
 /// # Safety
 ///

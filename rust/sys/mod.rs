@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver needs of the kernel and the `kernel` crate does not have yet.
+//! Kernel interfaces that the driver needs and the `kernel` crate lacks.
 //!
 //! This is the only directory with `unsafe`. Each file is a small safe abstraction over one C
-//! header, shaped as it could stand in the `kernel` crate; everything above is safe Rust.
+//! header, in a form that could be part of the `kernel` crate. Everything above is safe Rust.
 
 pub(crate) mod abi;
 pub(crate) mod alloc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A mutex that a task which is being killed does not wait for.
+//! A mutex whose wait a fatal signal ends.
 //!
 //! The kernel crate's `Mutex` waits in `mutex_lock()`, which no signal ends.
 //!
@@ -31,7 +31,7 @@ unsafe impl Send for KillableMutex {}
 // SAFETY: As above.
 unsafe impl Sync for KillableMutex {}
 
-/// The right that [`KillableMutex::lock`] gives, until it is dropped.
+/// Holds a [`KillableMutex`] until it is dropped.
 #[must_use = "the lock is released when this is dropped"]
 pub(crate) struct KillableGuard<'a> {
     mutex: &'a KillableMutex,
@@ -50,14 +50,14 @@ impl KillableMutex {
         })
     }
 
-    /// Waits until nobody else has the lock. `EINTR` if the task is being killed.
+    /// Locks the mutex. `EINTR` if the task is killed while it waits.
     pub(crate) fn lock(&self) -> Result<KillableGuard<'_>> {
         // SAFETY: The mutex is initialised.
         to_result(unsafe { helpers::qemufile_mutex_lock_killable(self.raw.get()) })?;
         Ok(self.guard())
     }
 
-    /// Takes the lock if nobody has it.
+    /// Locks the mutex if it is free.
     pub(crate) fn try_lock(&self) -> Option<KillableGuard<'_>> {
         // SAFETY: The mutex is initialised.
         let taken = unsafe { bindings::mutex_trylock(self.raw.get()) };

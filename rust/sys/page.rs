@@ -2,11 +2,10 @@
 
 //! Counted references to pages of memory, alone or as parts of larger folios.
 //!
-//! The `kernel` crate's [`Page`] owns a single page that nobody else refers to. The pages of a
-//! stream are shared: between clones, with pipes that a page was lent to, with mappings. So this
-//! is a reference in the sense of `get_page()` and `put_page()`, and the contents are moved by
-//! C's `memcpy` alone: no Rust reference to them ever exists, and a user who writes to a mapped
-//! page while it is read harms nothing but the bytes.
+//! The `kernel` crate's [`Page`] owns a single page without other references. The pages of a stream
+//! are shared: by clones, pipes and mappings. [`PageRef`] is therefore a reference in the sense of
+//! `get_page()` and `put_page()`. Only C's `memcpy` moves the contents, and no Rust reference to
+//! them exists, so a user who writes to a mapped page during a read can change only the bytes read.
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/highmem.h`](srctree/include/linux/highmem.h)
@@ -25,8 +24,8 @@ pub use kernel::page::PAGE_SIZE;
 
 /// The most references to a folio that [`PageRef::try_clone`] adds to.
 ///
-/// Far above what clones and pipes come to, and far below the 2^31 at which `_refcount` wraps, so
-/// that the check and the addition need not be one step.
+/// Far more than clones and pipes use, and far below the 2^31 at which `_refcount` wraps, so the
+/// check and the addition need not be atomic.
 pub const MAX_REFS: usize = 1 << 28;
 
 /// A reference to one page.
@@ -44,11 +43,11 @@ unsafe impl Send for PageRef {}
 unsafe impl Sync for PageRef {}
 
 impl PageRef {
-    /// Allocates `1 << order` pages that lie in a row, as one folio.
+    /// Allocates `1 << order` contiguous pages, as one folio.
     ///
-    /// The contents are whatever was there: the caller writes or zeroes them before anyone can
-    /// read them. A single page (`order` 0) is worth some waiting and reclaiming, but not the OOM
-    /// killer; a larger folio is taken only if one is at hand.
+    /// The contents are not initialised: the caller writes or zeroes them before anyone can read
+    /// them. A single page (`order` 0) may wait and reclaim, but does not call the OOM killer. A
+    /// larger folio is taken only if one is free.
     pub fn alloc_run(order: u32) -> Result<Run, AllocError> {
         let gfp = match order {
             0 => helpers::QEMUFILE_GFP_PAGE,
@@ -175,21 +174,20 @@ pub struct Folio<'a> {
 }
 
 impl Folio<'_> {
-    /// Which of the folio's pages the one is that this is seen from.
+    /// The index of the page in the folio.
     pub fn index(&self) -> usize {
         (self.page.page.as_ptr().addr() - self.raw.addr()) / size_of::<bindings::page>()
     }
 
-    /// How many pages there are.
+    /// The count of the folio's pages.
     pub fn pages(&self) -> usize {
         // SAFETY: The folio is valid.
         unsafe { helpers::qemufile_folio_nr_pages(self.raw) }
     }
 
-    /// How many references there are, those to all of its pages and those of mappings included.
+    /// The count of references, including those to all of its pages and those of mappings.
     ///
-    /// References that are not the caller's can go at any time, and come only from whoever can
-    /// reach the page.
+    /// Other owners can drop references at any time. Only those who can reach the page can add one.
     pub fn refs(&self) -> usize {
         // SAFETY: The folio is valid.
         let refs = unsafe { helpers::qemufile_folio_refs(self.raw) };
@@ -198,13 +196,13 @@ impl Folio<'_> {
 
     /// Whether any page of the folio is mapped into an address space.
     ///
-    /// A mapping that the caller's locks keep from being made or removed is seen for certain.
+    /// The answer is exact for mappings that the caller's locks keep from changing.
     pub fn is_mapped(&self) -> bool {
         // SAFETY: The folio is valid.
         unsafe { helpers::qemufile_folio_mapped(self.raw) }
     }
 
-    /// Whether `page` is the page `index` of this folio, which has that many.
+    /// Whether `page` is the page `index` of this folio. `index` must be one of the folio's.
     pub fn is_at(&self, index: usize, page: &PageRef) -> bool {
         let first = self.raw.cast::<bindings::page>();
         core::ptr::eq(first.wrapping_add(index), page.page.as_ptr())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being polled.
+//! Wait queues for `poll(2)`.
 //!
 //! The `kernel` crate's [`PollCondVar`] wakes with no event mask, so that an edge-triggered epoll
 //! reports an edge for whatever happened. [`PollQueue`] says which events a wake-up is about, as
@@ -80,7 +80,7 @@ impl BitOr for Events {
     }
 }
 
-/// The kernel's `poll_table`: who asks, and whether they want to be woken.
+/// The kernel's `poll_table`: the poller, and whether it wants to be woken.
 ///
 /// # Invariants
 ///
@@ -109,12 +109,12 @@ impl PollTable<'_> {
     }
 }
 
-/// Those who poll a file and wait for a change.
+/// The wait queue of a file's pollers.
 ///
 /// A waiter's entry is removed no later than when its file is released (`eventpoll_release()` in
 /// `__fput()`, before `->release`), so a queue in an object that every open file keeps alive is
-/// empty when that object goes, as pipes rely on, too. Should it not be, the waiters are told, and
-/// waited for.
+/// empty when that object goes, as pipes rely on, too. If not, `drop` removes
+/// the waiters and waits for them.
 #[pin_data(PinnedDrop)]
 pub(crate) struct PollQueue {
     #[pin]
@@ -142,7 +142,7 @@ impl PollQueue {
         })
     }
 
-    /// Has whoever polls `file` woken by this queue.
+    /// Registers a poller of `file` with this queue.
     ///
     /// If `file` does not keep the queue's owner alive, that owner waits for an RCU grace period
     /// when it goes.
@@ -201,13 +201,13 @@ impl PinnedDrop for PollQueue {
 
 /// A [`PollQueue`] that is also woken whenever another one is, its leader.
 ///
-/// For what is told to some of those whom the leader's changes are told to. That a file registers
-/// with both queues is not for all who poll: aio refuses it (`aio_poll_queue_proc()`).
+/// For events of only some of the leader's waiters. Registering a file with both queues does not
+/// work for all pollers: aio allows one queue only (`aio_poll_queue_proc()`).
 #[pin_data(PinnedDrop)]
 pub(crate) struct Follower {
     #[pin]
     queue: PollQueue,
-    /// Stands for `queue` among those who wait in `leader`, while anybody waits in `queue`.
+    /// The entry of `queue` in `leader`, while `queue` has waiters.
     #[pin]
     entry: Opaque<bindings::wait_queue_entry>,
     leader: Arc<PollQueue>,
@@ -240,7 +240,7 @@ impl Follower {
         })
     }
 
-    /// Has whoever polls `file` woken by this queue and by its leader.
+    /// Registers a poller of `file` with this queue, and through it with the leader.
     pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
         if !table.waits() {
             return;
@@ -249,8 +249,8 @@ impl Follower {
         // In this order: `wake_follower` takes an entry whose queue is empty out of the leader's.
         self.leader.locked(|leader| {
             let entry = self.entry.get();
-            // SAFETY: Both are initialised, and the leader is locked. The entry is in no queue or in
-            // this one, where it stays at most until `drop`.
+            // SAFETY: Both are initialised, and the leader is locked. The entry is in no queue or
+            // in this one, where it stays at most until `drop`.
             unsafe {
                 if helpers::qemufile_list_empty(&raw const (*entry).entry) {
                     helpers::qemufile_add_wait_queue_locked(leader, entry);
@@ -271,8 +271,9 @@ impl Follower {
 impl PinnedDrop for Follower {
     fn drop(self: Pin<&mut Self>) {
         self.leader.locked(|_leader| {
-            // SAFETY: The entry is initialised, and in no queue or in the leader's, which is locked.
-            // Afterwards nobody looks at it: a leader calls `wake_follower` under its queue's lock.
+            // SAFETY: The entry is initialised, and in no queue or in the leader's, which is
+            // locked. Afterwards nobody looks at it: a leader calls `wake_follower` under its
+            // queue's lock.
             unsafe { helpers::qemufile_list_del_init(&raw mut (*self.entry.get()).entry) };
         });
     }

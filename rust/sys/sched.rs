@@ -10,7 +10,7 @@ use kernel::{
     current, //
 };
 
-/// Lets others run if they have been waiting for the processor: for loops that can be long.
+/// Yields the processor if the scheduler needs it: for long loops.
 ///
 /// May sleep.
 pub(crate) fn cond_resched() {
@@ -19,14 +19,14 @@ pub(crate) fn cond_resched() {
     unsafe { helpers::qemufile_cond_resched() };
 }
 
-/// Whether the current task is being killed, so that it is no use to go on.
+/// Whether the current task is being killed.
 pub(crate) fn fatal_signal_pending() -> bool {
     // SAFETY: Reads flags of the current task.
     unsafe { helpers::qemufile_fatal_signal_pending() }
 }
 
-/// Whether the current task is in a system call that it made itself, and not a thread that makes
-/// calls for others: a kernel thread, or a worker of io_uring.
+/// Whether the current task is a user task in its own system call, not a kernel thread or a worker
+/// of io_uring.
 pub(crate) fn is_user_task() -> bool {
     // SAFETY: The task is valid, and these flags of the current task do not change.
     let flags = unsafe { (*current!().as_ptr()).flags };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reference-counted values that can be changed while they have one owner.
+//! Reference-counted values that their only owner can change.
 //!
-//! The kernel's [`Arc`] has no way to a `&mut T`; a copy-on-write structure needs one.
+//! The kernel's [`Arc`] has no `get_mut()`, which a copy-on-write structure needs.
 //!
 //! [`Arc`]: kernel::sync::Arc
 
@@ -61,7 +61,7 @@ impl<T> Shared<T> {
         })
     }
 
-    /// Makes another owner of the value. Fails when there are too many.
+    /// Makes another owner of the value. Fails at [`MAX_OWNERS`].
     pub(crate) fn try_clone(&self) -> Result<Self, AllocError> {
         let refs = &self.counted().refs;
         if refs.as_atomic().load(Relaxed) >= MAX_OWNERS {
@@ -72,7 +72,7 @@ impl<T> Shared<T> {
         Ok(Self { ptr: self.ptr })
     }
 
-    /// The value to change, if no clone of this pointer exists.
+    /// A mutable reference to the value, if this is its only owner.
     pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
         // `Acquire` pairs with the release of another owner's `dec_and_test`: what that owner
         // read of the value was read before it is changed here.

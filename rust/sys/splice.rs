@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that go into a pipe and come out of one.
+//! Pages that are moved to and from a pipe.
 //!
-//! A page is lent to a pipe with [`nosteal_pipe_buf_ops`], which are the kernel's own: the pipe
-//! drops its reference when the page is read, whether or not the module is still there, and nobody
-//! can take the page over meanwhile and write to it.
+//! Pages are put into a pipe with the kernel's own [`nosteal_pipe_buf_ops`]. The pipe can drop its
+//! reference after the module is unloaded, and nobody can steal the page and write to it.
 //!
 //! C headers: [`include/linux/splice.h`](srctree/include/linux/splice.h),
 //! [`include/linux/pipe_fs_i.h`](srctree/include/linux/pipe_fs_i.h)
@@ -61,7 +60,7 @@ impl Pipe<'_> {
         }
     }
 
-    /// Whether there is no slot left.
+    /// Whether all slots are in use.
     pub(crate) fn is_full(&self) -> bool {
         // SAFETY: The pipe is valid and locked.
         unsafe { helpers::qemufile_pipe_is_full(self.pipe.as_ptr()) }
@@ -69,7 +68,7 @@ impl Pipe<'_> {
 
     /// Calls `f` without the lock, so that others can read from the pipe while `f` waits.
     ///
-    /// `->splice_read` may do so: its callers look at the pipe before and after, not across it.
+    /// `->splice_read` may do so: its callers keep no state of the pipe across the call.
     pub(crate) fn unlocked<R>(&mut self, f: impl FnOnce() -> R) -> R {
         // SAFETY: The pipe is valid and locked, and is again when this returns. One that has no
         // file, as `sendfile(2)` uses, has no lock, and both calls do nothing.
@@ -80,8 +79,7 @@ impl Pipe<'_> {
         result
     }
 
-    /// Waits until there is a slot. `ERESTARTSYS` when a signal comes; `EPIPE`, and `SIGPIPE`, when
-    /// there is no reader left.
+    /// Waits for a free slot. `ERESTARTSYS` on a signal. `EPIPE` and `SIGPIPE` without readers.
     ///
     /// `wait_for_space()` in `fs/splice.c` does the same before `->splice_read` is called.
     pub(crate) fn wait_for_room(&mut self) -> Result {
@@ -111,8 +109,8 @@ impl Pipe<'_> {
         self.push(page.unwrap_or_else(PageRef::zeros), offset, len, &LENT);
     }
 
-    /// Gives away `len` bytes, from `offset` on, of a page that nobody writes to any more and that
-    /// the caller pays for.
+    /// Gives away `len` bytes, from `offset` on, of a page that is charged to the caller and has no
+    /// other writers.
     ///
     /// Nothing happens if the pipe is full, or if the bytes are not all in the page.
     pub(crate) fn give(&mut self, page: PageRef, offset: usize, len: usize) {
@@ -134,8 +132,8 @@ impl Pipe<'_> {
             flags: 0,
             private: address(mark),
         };
-        // SAFETY: The pipe is valid, locked and not full, so the slot at its head is free. The buffer
-        // takes over the reference to the page, and its operations drop that.
+        // SAFETY: The pipe is valid, locked and not full, so the slot at its head is free. The
+        // buffer takes over the reference to the page, and its operations drop that.
         unsafe {
             helpers::qemufile_pipe_head_buf(self.pipe.as_ptr()).write(buf);
             helpers::qemufile_pipe_advance_head(self.pipe.as_ptr());
@@ -161,7 +159,7 @@ pub(crate) enum Origin {
     Given,
     /// `write(2)` to the pipe: `anon_pipe_write()` has allocated the page and filled it.
     Written,
-    /// Anything else.
+    /// Any other source.
     Other,
 }
 
@@ -172,7 +170,7 @@ pub(crate) struct PipeBuf<'a> {
 }
 
 impl PipeBuf<'_> {
-    /// How many bytes are to be moved.
+    /// The count of bytes to move.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -254,9 +252,9 @@ impl PipeBuf<'_> {
     }
 }
 
-/// Where the bytes of a pipe go.
+/// The receiver of a pipe's bytes.
 pub(crate) trait SpliceTarget {
-    /// Takes in bytes of `buf` at `pos`. Returns how many: at least one, or an error.
+    /// Takes bytes of `buf`, for `pos`. Returns the count, at least one, or an error.
     fn take(&mut self, pos: i64, buf: &PipeBuf<'_>) -> Result<usize>;
 }
 

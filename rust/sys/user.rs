@@ -22,8 +22,7 @@ use kernel::{
     },
 };
 
-/// The number of the user that the current task acts for with files (`fsuid`), in the initial user
-/// namespace.
+/// The `fsuid` of the current task, in the initial user namespace.
 pub(crate) fn current_user() -> u32 {
     // SAFETY: Reads the current task's own credentials; the namespace is static.
     unsafe {
@@ -34,8 +33,8 @@ pub(crate) fn current_user() -> u32 {
     }
 }
 
-/// Whether the current task may go beyond limits on resources: `CAP_SYS_RESOURCE` in the initial
-/// user namespace. The answer is no event for security logs.
+/// Whether the current task has `CAP_SYS_RESOURCE` in the initial user namespace, and so may exceed
+/// limits on resources. The check is not audited.
 pub(crate) fn current_is_unlimited() -> bool {
     // SAFETY: Reads the current task's own credentials; the namespace is static.
     unsafe {
@@ -58,7 +57,7 @@ const NEW: i32 = 0;
 const STARTED: i32 = 1;
 const READY: i32 = 2;
 
-/// Makes all [`UserTable`]s usable. To be called when the module is loaded; further calls do nothing.
+/// Makes all [`UserTable`]s usable, when the module is loaded. Further calls do nothing.
 pub(crate) fn init() {
     if LOCK_STATE.cmpxchg(NEW, STARTED, Relaxed).is_ok() {
         // SAFETY: Called once: the state is never `NEW` again.
@@ -67,9 +66,9 @@ pub(crate) fn init() {
     }
 }
 
-/// A value in a static, which one task uses at a time.
+/// A static value under a lock.
 ///
-/// All tables share one lock. No other lock is taken under it.
+/// All tables share the lock. No other lock is taken under it.
 pub(crate) struct UserTable<T>(UnsafeCell<T>);
 
 // SAFETY: `with` gives the value to one task at a time.
@@ -80,8 +79,7 @@ impl<T> UserTable<T> {
         Self(UnsafeCell::new(value))
     }
 
-    /// Waits until no other task uses a table, and calls `f` with this one's value. `f` must not call
-    /// `with`: it would deadlock.
+    /// Calls `f` with the value, under the lock. `f` must not call `with`: that would deadlock.
     ///
     /// `ENODEV` before [`init`].
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The options of a mount, and what is said about them.
+//! The options of a mount, and messages about them.
 //!
 //! C headers: [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h),
 //! [`include/linux/fs_parser.h`](srctree/include/linux/fs_parser.h)
@@ -82,7 +82,7 @@ impl Parameter {
     }
 }
 
-/// A parsed value. The kind of the parameter says which of them it is.
+/// A parsed value. The kind of the parameter decides which method applies.
 pub(crate) struct Value<'a> {
     result: helpers::fs_parse_result,
     text: Option<&'a CStr>,
@@ -118,14 +118,14 @@ impl Value<'_> {
     }
 }
 
-/// Where a mount says what is wrong: read from the descriptor of `fsopen(2)`, or the kernel's log.
+/// The message log of a mount: read through the descriptor of `fsopen(2)`, or the kernel's log.
 pub(crate) struct Log<'a> {
     context: *mut helpers::fs_context,
     _lifetime: PhantomData<&'a mut helpers::fs_context>,
 }
 
 impl Log<'_> {
-    /// Says what is wrong with the mount or one of its options. Returns `EINVAL`.
+    /// Logs an error of the mount or of an option. Returns `EINVAL`.
     pub(crate) fn refuse(&self, what: &'static CStr) -> Error {
         // SAFETY: The context is valid, the format takes one string, and both are static.
         unsafe {

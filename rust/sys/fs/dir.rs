@@ -3,8 +3,8 @@
 //! Directories: names for inodes, kept by the dentry cache alone.
 //!
 //! A dentry with a name has a reference of its own (`d_make_persistent()`), which
-//! `simple_unlink()` drops. A name costs memory, so each beyond an inode's first one counts as an
-//! inode, as in tmpfs.
+//! `simple_unlink()` drops. A name takes memory, so each name after an inode's first counts as
+//! an inode, as in tmpfs.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -65,7 +65,7 @@ pub(super) unsafe fn root<T: FileSystem>(
     }
 }
 
-/// What a call makes in a directory.
+/// A new entry of a directory.
 struct New {
     idmap: *mut bindings::mnt_idmap,
     dir: *mut bindings::inode,
@@ -73,9 +73,9 @@ struct New {
 }
 
 impl New {
-    /// Makes an inode with this number and mode, for which an inode is taken.
+    /// Makes an inode with this number and mode, and counts it.
     ///
-    /// `ENOSPC` if there may be no more, `ENOMEM`.
+    /// `ENOSPC` at the limit of inodes, `ENOMEM`.
     ///
     /// # Safety
     ///
@@ -116,7 +116,7 @@ impl New {
         }
     }
 
-    /// Has the security modules label the inode.
+    /// Lets the security modules label the inode.
     ///
     /// # Safety
     ///

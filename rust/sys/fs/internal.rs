@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module's own mount of a file system, for regular files that no name leads to.
+//! The module's internal mount of a file system, for regular files without names.
 //!
-//! It is there while the module is. memfd, secretmem and dma-buf have one each that stays for good.
-//! A module's has to go away, and a superblock keeps the module (`file_system_type::owner`). So
-//! [`Mounted`] gives that reference up, and each *inode* has one instead: also one that is left
-//! with an `O_PATH` descriptor, for which no operation is ever called. When the module goes there is
-//! no inode but the root, and [`Mounted`] takes the reference back and unmounts. A task may just
-//! be between the last inode and its `mntput()`, so the module then waits until the superblock has
-//! given its reference back.
+//! The mount lives as long as the module. Those of memfd, secretmem and dma-buf are never
+//! unmounted. A module has to be removable, but a superblock holds a reference to the module
+//! (`file_system_type::owner`). [`Mounted`] therefore drops that reference, and each *inode* holds
+//! one instead. So an `O_PATH` descriptor keeps the module, too, although no operation is called
+//! for it. When the module is removed, the root is the only inode left: [`Mounted`] takes the
+//! reference back and unmounts. Another task may still be between its last `iput()` and its
+//! `mntput()`, so the module waits until the superblock has dropped the reference.
 //!
-//! The files have an inode a number, and a dentry each. Who may do what with a file is settled when
-//! its descriptors are handed out: `d_fsdata` says what an open through `/proc/PID/fd` may ask for.
+//! There is one inode for each number, and one dentry for each file. Access is decided when a
+//! descriptor is made: `d_fsdata` holds the access that an open through `/proc/PID/fd` may request.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/mount.h`](srctree/include/linux/mount.h)
@@ -56,7 +56,7 @@ use kernel::{
     },
 };
 
-/// The part of a file's mode that says what it was opened for.
+/// The access bits of a file's mode.
 const ACCESS: bindings::fmode_t = helpers::QEMUFILE_FMODE_READ | helpers::QEMUFILE_FMODE_WRITE;
 
 fn module<T: FileSystem>() -> *mut bindings::module {
@@ -91,7 +91,8 @@ impl<T: FileSystem> Internal<T> {
         Ok(Mounted(self))
     }
 
-    /// Where files are made that come of no file of the file system: `ENODEV` if not mounted.
+    /// The mount for files that are not made through a file of the file system. `ENODEV` if not
+    /// mounted.
     pub(crate) fn place(&'static self) -> Result<Mount<'static, T>> {
         let mount = NonNull::new(self.mount.load(Acquire)).ok_or(ENODEV)?;
         // SAFETY: The mount stays while the module's code can be called.
@@ -99,7 +100,7 @@ impl<T: FileSystem> Internal<T> {
     }
 }
 
-/// Keeps an [`Internal`] mounted. It goes when the module goes, whose state must own it.
+/// Keeps an [`Internal`] mounted. The module's state must own it, so that it is dropped at unload.
 pub(crate) struct Mounted<T: FileSystem>(&'static Internal<T>);
 
 impl<T: FileSystem> Drop for Mounted<T> {
@@ -211,7 +212,7 @@ impl<T: FileSystem> Operations<T> {
     }
 }
 
-/// Whether a superblock of the file system is that of the module's own mount.
+/// Whether a superblock is that of the internal mount.
 ///
 /// # Safety
 ///
@@ -221,8 +222,8 @@ pub(super) unsafe fn is_internal(sb: *mut bindings::super_block) -> bool {
     unsafe { (*sb).s_flags & helpers::QEMUFILE_SB_NOUSER != 0 }
 }
 
-/// The inode with this number, which is made if there is none. It owns `node`, or what stands for
-/// the same. `ENOMEM`.
+/// Finds the inode with this number, or makes it with `node`. An existing inode owns an equal node.
+/// `ENOMEM`.
 ///
 /// # Safety
 ///
@@ -247,7 +248,7 @@ pub(super) unsafe fn inode<T: FileSystem>(
             bindings::inode_init_owner(idmap, raw, no_parent, node::regular_mode(0o666));
             bindings::simple_inode_init_ts(raw);
             bindings::clear_nlink(raw);
-            // No security label: who may do what is settled when descriptors are handed out.
+            // No security label: access is decided when a descriptor is made.
             (*raw).i_flags |= bindings::S_PRIVATE;
             node::make_regular::<T>(&inode, &Operations::<T>::INODE, node);
             bindings::__module_get(module::<T>());
@@ -257,7 +258,7 @@ pub(super) unsafe fn inode<T: FileSystem>(
     Ok(inode)
 }
 
-/// Notes in a dentry what an open through `/proc/PID/fd` may ask for at the most.
+/// Stores in a dentry the access that an open through `/proc/PID/fd` may request.
 ///
 /// # Safety
 ///
@@ -267,9 +268,10 @@ pub(super) unsafe fn grant(dentry: *mut bindings::dentry, access: bindings::fmod
     unsafe { (*dentry).d_fsdata = core::ptr::without_provenance_mut((access & ACCESS) as usize) };
 }
 
-/// Looks at what was granted, for an internal file that is being opened.
+/// Checks the access of an internal file that is being opened.
 ///
-/// `EACCES` if the open asks for more. A file that asks for less gets a dentry of its own: `ENOMEM`.
+/// `EACCES` if the open requests more than was granted. A file that requests less gets its own
+/// dentry: `ENOMEM`.
 ///
 /// # Safety
 ///

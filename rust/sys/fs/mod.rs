@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A file system whose regular files are the module's own: mounted by users, and by the module
-//! itself for files that no name leads to.
+//! A file system of the module's regular files: mounted by users, and by the module itself for
+//! files without names.
 //!
 //! Its shape is that of `fs/ramfs/inode.c`: the dentry cache is the directory tree, and libfs does
 //! the rest.
@@ -67,7 +67,7 @@ pub(crate) struct Figures {
     pub(crate) free_inodes: u64,
 }
 
-/// What a file system has of its own.
+/// What a file system defines.
 pub(crate) trait FileSystem: Sized + 'static {
     /// The name that `mount -t` takes.
     const NAME: &'static CStr;
@@ -87,7 +87,7 @@ pub(crate) trait FileSystem: Sized + 'static {
     /// Gives a regular file another length, in bytes, for `truncate(2)`.
     fn set_size(node: <Self::Node as ForeignOwnable>::Borrowed<'_>, size: i64) -> Result;
 
-    /// Maps a page that was touched. `ENOMEM` if there is no memory; any other error is a
+    /// Handles a page fault. `ENOMEM` if there is no memory; any other error is a
     /// `SIGBUS`.
     fn fault(node: <Self::Node as ForeignOwnable>::Borrowed<'_>, fault: &Fault<'_>) -> Result;
 
@@ -97,7 +97,7 @@ pub(crate) trait FileSystem: Sized + 'static {
     /// The options of one mount or remount.
     type Options: Default + Send + 'static;
 
-    /// Notes an option. If its value is wrong, says so in `log`: `EINVAL`.
+    /// Notes an option. Reports an invalid value in `log`: `EINVAL`.
     fn set_option(
         options: &mut Self::Options,
         log: &Log<'_>,
@@ -108,10 +108,10 @@ pub(crate) trait FileSystem: Sized + 'static {
     /// What a mounted superblock owns.
     type Bounds: Send + Sync + 'static;
 
-    /// Makes that of a new superblock, which has one inode, the root directory.
+    /// Makes the bounds of a new superblock. Its root directory is one inode.
     fn mount(options: &Self::Options) -> Result<KBox<Self::Bounds>>;
 
-    /// Takes over the options of a remount. `EINVAL` if one cannot be changed like that.
+    /// Applies the options of a remount. `EINVAL` for a change that is not possible.
     fn remount(bounds: &Self::Bounds, options: &Self::Options, log: &Log<'_>) -> Result;
 
     /// The root directory's permissions and owner.
@@ -123,7 +123,7 @@ pub(crate) trait FileSystem: Sized + 'static {
     /// The figures of `statfs(2)`.
     fn statfs(bounds: &Self::Bounds) -> Figures;
 
-    /// Takes one of the inodes that there may be. `ENOSPC` if there are no more.
+    /// Takes an inode. `ENOSPC` at the limit.
     fn take_inode(bounds: &Self::Bounds) -> Result;
 
     /// Gives an inode back.
@@ -155,8 +155,8 @@ impl<T: FileSystem> FileSystemType<T> {
             raw: Opaque::new(bindings::file_system_type {
                 name: kernel::str::as_char_ptr_in_const_context(T::NAME),
                 owner: this_module::<<T::File as FileOperations>::OwnerModule>().as_ptr(),
-                // A mapping is by a file that is opened under `mmap_lock`, which must not wait for
-                // somebody's permission.
+                // `mmap` opens a file under `mmap_lock`. A permission event of fanotify would wait
+                // for user space there.
                 fs_flags: bindings::FS_DISALLOW_NOTIFY_PERM as c_int,
                 init_fs_context: Some(init),
                 // An array of `fs_parameter_spec`, which `kernel::bindings` does not define.

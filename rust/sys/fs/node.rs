@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes: how they are made, and what the VFS asks those of regular files.
+//! Inodes: how they are made, and the inode operations of regular files.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -29,17 +29,17 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// The bits of a regular file's mode that writing to it would have to clear.
+/// Mode bits that a write would have to clear.
 const SET_ID: u16 = (bindings::S_ISUID | bindings::S_ISGID) as u16;
 
-/// What a new inode is for the VFS.
+/// The VFS's fields of a new inode.
 pub(super) struct Description<'a> {
     pub(super) number: u64,
     /// The type and the permissions.
     pub(super) mode: u16,
-    /// The mapping of user and group numbers of the mount that it is made by.
+    /// The idmapping of the mount that it is made through.
     pub(super) idmap: *mut bindings::mnt_idmap,
-    /// The directory that it is made in, from which it may get its group.
+    /// The directory that it is made in. A set-group-ID directory passes on its group.
     pub(super) parent: Option<&'a InodeRef>,
 }
 
@@ -69,7 +69,7 @@ pub(super) unsafe fn new(
     Ok(inode)
 }
 
-/// Gives a new inode what a regular file has.
+/// Makes a new inode a regular file.
 ///
 /// # Safety
 ///
@@ -88,7 +88,7 @@ pub(super) unsafe fn make_regular<T: FileSystem>(
     }
 }
 
-/// Gives a new inode what a symbolic link has whose target `page_symlink()` stores, as in ramfs.
+/// Makes a new inode a symbolic link, whose target `page_symlink()` stores, as in ramfs.
 ///
 /// # Safety
 ///
@@ -104,7 +104,7 @@ pub(super) unsafe fn make_symlink(inode: &InodeRef) {
     }
 }
 
-/// Makes a new inode one without a name that `linkat(2)` can give one, as after `O_TMPFILE`.
+/// Lets `linkat(2)` give a new, nameless inode a name, as after `O_TMPFILE`.
 ///
 /// # Safety
 ///
@@ -121,8 +121,8 @@ pub(super) unsafe fn make_linkable(inode: &InodeRef) {
     }
 }
 
-/// Makes a dentry for an inode without a name. `/proc/PID/fd` shows it as a deleted file in the root
-/// directory. `ENOMEM`.
+/// Makes a dentry for an inode without a name. `/proc/PID/fd` shows it as a deleted file in the
+/// root directory. `ENOMEM`.
 ///
 /// The caller owns the reference to the result.
 ///
@@ -143,7 +143,7 @@ pub(super) unsafe fn nameless_dentry(inode: *mut bindings::inode) -> Result<*mut
     }
 }
 
-/// Has the security modules label a new inode, which is made in `dir` and by `name`, if it has one.
+/// Lets the security modules label a new inode, made in `dir`. `name` is null for a nameless one.
 ///
 /// # Safety
 ///
@@ -157,7 +157,7 @@ pub(super) unsafe fn secure(
     to_result(unsafe { helpers::qemufile_security_inode_init(inode.as_ptr(), dir, name) })
 }
 
-/// Frees what an inode has.
+/// Frees the data of an inode.
 ///
 /// # Safety
 ///
@@ -224,7 +224,7 @@ impl<T: FileSystem> Regular<T> {
                 to_result(bindings::setattr_prepare(idmap, dentry, attr))?;
                 let inode = (*dentry).d_inode;
                 let set = (*attr).ia_valid;
-                // Nobody takes them away when the file is written to.
+                // Writes do not clear these bits.
                 if set & bindings::ATTR_MODE != 0 && (*attr).ia_mode & SET_ID != 0 {
                     return Err(EPERM);
                 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Open regular files, made by the module and not by `open(2)`.
+//! Open regular files that the module makes itself, without `open(2)`.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -46,7 +46,7 @@ use kernel::{
 /// A file that is opened for neither reading nor writing, as `open(2)` has it.
 pub(crate) const O_NEITHER: u32 = O_WRONLY | O_RDWR;
 
-/// The mode of a new file without a name. Whoever gives it one may give it another mode, too.
+/// The mode of a new nameless file. Its owner may change it.
 const NEW_MODE: u16 = 0o600;
 
 /// A mount: where new files are made.
@@ -83,13 +83,13 @@ impl<'a, T: FileSystem> Mount<'a, T> {
         }
     }
 
-    /// Opens the file with the given inode number, once more if it is the one that the mount was
-    /// taken of. `flags` are those of `open(2)`.
+    /// Opens the file with the given inode number. `flags` are those of `open(2)`. If that is the
+    /// file that the mount was taken from, it is opened again by its path.
     ///
-    /// If there is no such inode, one is made that owns `node`; otherwise `node` must stand for
-    /// what it has. On a mount by users a new one has no name, and `linkat(2)` can give it one.
+    /// Without such an inode, makes one that owns `node`. Otherwise `node` must equal the inode's.
+    /// A new file on a mount by users is nameless, and `linkat(2)` can give it a name.
     ///
-    /// `ENOMEM`, `ENFILE`; `EROFS`, `ENOSPC` by the mount; and what opening returns.
+    /// `ENOMEM`, `ENFILE`; `EROFS`, `ENOSPC` from the mount; errors of the open.
     pub(crate) fn open(&self, number: u64, node: T::Node, flags: u32) -> Result<ARef<File>> {
         if let Some(file) = self.file.filter(|file| self.is_named(file, number)) {
             // SAFETY: A file has a path.
@@ -102,7 +102,7 @@ impl<'a, T: FileSystem> Mount<'a, T> {
         unsafe {
             let dentry = node::nameless_dentry(inode.as_ptr())?;
             if self.is_internal() {
-                // As `OPEN_FMODE()` has it.
+                // `OPEN_FMODE()` of the kernel.
                 internal::grant(dentry, flags.wrapping_add(1) & O_NEITHER);
             }
             let path = bindings::path {
@@ -131,7 +131,7 @@ impl<'a, T: FileSystem> Mount<'a, T> {
         unsafe { internal::is_internal((*self.mount.as_ptr()).mnt_sb) }
     }
 
-    /// Whether `file` has this inode number, and a path that all who open it share.
+    /// Whether `file` has this inode number, and a path on a mount by users.
     fn is_named(&self, file: &File, number: u64) -> bool {
         // SAFETY: A file has an inode.
         !self.is_internal() && unsafe { (*(*file.as_ptr()).f_inode).i_ino == number }
@@ -154,7 +154,7 @@ impl<'a, T: FileSystem> Mount<'a, T> {
     }
 }
 
-/// Makes a regular file without a name. `ENOSPC` if there may be no more inodes, `ENOMEM`.
+/// Makes a nameless regular file. `ENOSPC` at the limit of inodes, `ENOMEM`.
 ///
 /// # Safety
 ///
@@ -217,10 +217,10 @@ fn inode_of<T: FileSystem>(file: &File) -> Result<*mut bindings::inode> {
     }
 }
 
-/// What the inode of `file`, which is being opened, owns.
+/// The node of the inode of `file`, which is being opened.
 ///
-/// `EACCES` if a file without a name is opened through `/proc/PID/fd/N` for more than `N` is open
-/// for, `ENXIO` if the file is no regular one of `T`, `ENOMEM`.
+/// `EACCES` if a nameless file is opened through `/proc/PID/fd/N` for more access than `N` has,
+/// `ENXIO` if `file` is not a regular file of `T`, `ENOMEM`.
 pub(crate) fn node_of<T: FileSystem>(
     file: &File,
 ) -> Result<<T::Node as ForeignOwnable>::Borrowed<'_>> {

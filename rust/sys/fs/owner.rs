@@ -30,7 +30,7 @@ impl Kgid {
     }
 }
 
-/// Whom a root directory belongs to, where that is not whoever mounts.
+/// The owner of a root directory. `None` is the task that mounts.
 pub(crate) struct Owner {
     pub(crate) user: Option<Kuid>,
     pub(crate) group: Option<Kgid>,

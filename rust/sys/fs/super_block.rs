@@ -30,7 +30,7 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// What the superblock of a mount by users owns.
+/// The bounds of the superblock of a mount by users.
 ///
 /// # Safety
 ///
@@ -40,7 +40,7 @@ pub(super) unsafe fn bounds<'a, T: FileSystem>(sb: *mut bindings::super_block) -
     unsafe { &*(*sb).s_fs_info.cast::<T::Bounds>() }
 }
 
-/// Sets up a superblock, with a root directory for which an inode was taken.
+/// Sets up a superblock, with a root directory that is counted already.
 ///
 /// # Safety
 ///
