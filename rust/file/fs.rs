@@ -122,8 +122,8 @@ pub(super) fn install(mount: &Mount<'_, StreamFs>, wanted: Opening) -> Result<u3
 
 /// Makes `vma` a mapping of a stream's pages, by a file on `mount`.
 ///
-/// The file has the stream's own inode, and is open for neither reading nor writing: a mapping counts
-/// neither as a writer nor as a reader.
+/// The file has the stream's own inode, and is open for neither reading nor writing: a mapping
+/// counts neither as a writer nor as a reader.
 ///
 /// `EACCES` for a writable shared mapping: its writes would bypass copy on write, limits and seals.
 /// `EPERM` for an executable one, unless a mount by users allows it. Also the errors of

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Wakes the pollers of one handle, and signals its `O_ASYNC` owner, when the handle's own position,
-//! rate or latched error changes.
+//! Wakes the pollers of one handle, and signals its `O_ASYNC` owner, when the handle's own
+//! position, rate or latched error changes.
 //!
 //! The stream wakes pollers for changes of the stream. [`Notifier::register`] registers a poller
 //! with both.

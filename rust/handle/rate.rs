@@ -206,8 +206,8 @@ impl Rate {
         }
     }
 
-    /// Whether a write would go on without waiting for tokens. If not, `notifier` wakes pollers when
-    /// it would.
+    /// Whether a write would go on without waiting for tokens. If not, `notifier` wakes pollers
+    /// when it would.
     pub(super) fn poll(&self, notifier: &Arc<Notifier>) -> bool {
         if !self.paced.load(Relaxed) {
             return true;

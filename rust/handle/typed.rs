@@ -6,8 +6,8 @@
 //! are the handle's, and the same for typed and plain calls.
 //!
 //! A PUT gathers its values and buffers and writes them to the stream at once. Other handles see
-//! all or none of them, except if there are many, if room is short, or if the caller's memory has to
-//! be faulted in.
+//! all or none of them, except if there are many, if room is short, or if the caller's memory has
+//! to be faulted in.
 
 use super::{
     write::{
@@ -103,8 +103,8 @@ impl StreamOps<'_> {
         self.file.flags() & O_NONBLOCK != 0
     }
 
-    /// Counts the items that were written, in the first `bytes` bytes. Returns `bytes` without those of
-    /// an integer that was written in part, for lack of memory.
+    /// Counts the items that were written, in the first `bytes` bytes. Returns `bytes` without
+    /// those of an integer that was written in part, for lack of memory.
     fn written(&mut self, bytes: usize) -> usize {
         let mut whole = 0;
         self.put.cut = None;
@@ -212,7 +212,8 @@ impl Typed<'_> {
         self.note(Item::Value(len))
     }
 
-    /// Notes an item that was put. [`Typed::put_so_far`] reports it, and a write is cut between items.
+    /// Notes an item that was put. [`Typed::put_so_far`] reports it, and a write is cut between
+    /// items.
     fn note(&mut self, item: Item) -> Result {
         let noted = self.ops_mut().items.extend(&[item]);
         noted.inspect_err(|error| self.set_error(*error))
@@ -231,8 +232,8 @@ impl Typed<'_> {
         self.note(Item::Block(u32::try_from(len)?))
     }
 
-    /// Gets `len` bytes to user memory, and moves the position past them. Returns the count, and the
-    /// error that ended a short one: `EIO` at the end of the stream, which is latched.
+    /// Gets `len` bytes to user memory, and moves the position past them. Returns the count, and
+    /// the error that ended a short one: `EIO` at the end of the stream, which is latched.
     ///
     /// The twin of `qemu_get_buffer`.
     pub(crate) fn get_user(&mut self, address: u64, len: usize) -> Progress {

@@ -97,7 +97,8 @@ impl Item {
 }
 
 impl Cut<'_> {
-    /// The bytes that may be written, at most `most`, with `done` bytes written and `left` remaining.
+    /// The bytes that may be written, at most `most`, with `done` bytes written and `left`
+    /// remaining.
     fn most(&self, done: usize, most: usize, left: usize) -> usize {
         match self {
             _ if most >= left => left,

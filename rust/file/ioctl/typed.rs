@@ -278,7 +278,8 @@ pub(super) fn skip(handle: &Handle, file: &File, arg: &Argument) -> Result {
     arg.put(&skip)
 }
 
-/// `QEMUFILE_IOC_RAM_CONTROL`: `ram_control_before_iterate` and the other hooks, for a backend without hooks.
+/// `QEMUFILE_IOC_RAM_CONTROL`: `ram_control_before_iterate` and the other hooks, for a backend
+/// without hooks.
 pub(super) fn ram_control(handle: &Handle, arg: &Argument) -> Result {
     let control: qemufile_ram_control = arg.get()?;
     must_be_zero(&[control.flags])?;
