@@ -17,8 +17,8 @@ use self::{
 };
 pub(crate) use self::{
     rate::{
-        Limit,
-        RateInfo, //
+        RateInfo,
+        RateSetting, //
     },
     splice::SpliceWrite,
     typed::Typed,
@@ -63,7 +63,7 @@ use kernel::{
 /// An open file on a stream.
 #[pin_data]
 pub(crate) struct Handle {
-    seat: Member,
+    member: Member,
     error: LastError,
     #[pin]
     rate: Rate,
@@ -83,18 +83,18 @@ impl Handle {
             notifier: Notifier::new(&stream)?,
             rate <- Rate::new(),
             error: LastError::new(),
-            seat: stream.attach(access, inode)?,
+            member: stream.attach(access, inode)?,
         })
     }
 
     /// The stream.
     pub(crate) fn stream(&self) -> &Arc<Stream> {
-        self.seat.stream()
+        self.member.stream()
     }
 
     /// The access of this handle.
     pub(crate) fn access(&self) -> Access {
-        self.seat.access()
+        self.member.access()
     }
 
     /// The latched error.
@@ -123,7 +123,7 @@ impl Handle {
         let pos = u64::try_from(kiocb.ki_pos())?;
         let own = Own::of(kiocb.open_file(), pos, kiocb.is_queued());
         let (progress, look) = self.stream().copy_out(
-            &self.seat,
+            &self.member,
             pos,
             own,
             &mut DestIter::new(dst),
@@ -133,7 +133,7 @@ impl Handle {
             },
         );
         if look {
-            self.seat.confirm_on_return(kiocb.open_file());
+            self.member.confirm_on_return(kiocb.open_file());
         }
         let pos = kiocb.ki_pos_mut();
         *pos = pos.saturating_add(i64::try_from(progress.bytes)?);
@@ -149,9 +149,9 @@ impl Handle {
             Whence::Data => self.stream().next_data(from?)?.try_into()?,
             Whence::Hole => self.stream().next_hole(from?)?.try_into()?,
         };
-        self.stream().confirm(&self.seat, file);
+        self.stream().confirm(&self.member, file);
         let pos = file.seek(offset, whence, self.stream().len().try_into()?)?;
-        self.stream().note_seek(&self.seat, u64::try_from(pos)?);
+        self.stream().note_seek(&self.member, u64::try_from(pos)?);
         // Whether a read or write would block depends on the position.
         self.notifier.wake(Events::IN | Events::OUT);
         Ok(pos)
@@ -161,12 +161,12 @@ impl Handle {
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
         self.notifier.register(file, table);
         let pos = u64::try_from(file.position()).unwrap_or(u64::MAX);
-        self.stream().confirm(&self.seat, file);
+        self.stream().confirm(&self.member, file);
         let append = file.flags() & O_APPEND != 0;
-        let paced = !self.access().write || self.rate.poll(&self.notifier);
+        let within_rate = !self.access().write || self.rate.allows_or_arm(&self.notifier);
         self.stream()
             .ready(self.access(), pos, append)
-            .without(Events::OUT.when(!paced))
+            .without(Events::OUT.when(!within_rate))
             | Events::ERR.when(self.error().is_err())
     }
 
@@ -180,7 +180,7 @@ impl Handle {
     }
 
     /// Sets the rate limit. Writers of this handle that wait for the old limit check the new one.
-    pub(crate) fn set_rate(&self, limit: Limit) {
+    pub(crate) fn set_rate(&self, limit: RateSetting) {
         if !self.access().write {
             return self.rate.set(limit);
         }

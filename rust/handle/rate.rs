@@ -42,7 +42,7 @@ const MICROS_PER_SECOND: u64 = 1_000_000;
 
 /// A handle's rate limit.
 #[derive(Clone, Copy)]
-pub(crate) struct Limit {
+pub(crate) struct RateSetting {
     /// Bytes until the next reset, or bytes per second if `kept`. 0 is no limit.
     pub(crate) bytes: u64,
     /// Whether the kernel enforces it.
@@ -57,7 +57,7 @@ pub(super) struct Rate {
     #[pin]
     bucket: Mutex<Bucket>,
     /// Whether the kernel enforces a limit. Writes without one do not lock `bucket`.
-    paced: Atomic<bool>,
+    is_kept: Atomic<bool>,
 }
 
 struct Bucket {
@@ -118,7 +118,7 @@ impl Bucket {
 
 /// The result of [`Rate::get`].
 pub(crate) struct RateInfo {
-    pub(crate) limit: Limit,
+    pub(crate) limit: RateSetting,
     /// Bytes written since the last reset.
     pub(crate) xfer: u64,
     /// Whether the limit is reached.
@@ -139,7 +139,7 @@ impl Rate {
                 },
                 "qemufile::rate"
             ),
-            paced: Atomic::new(false),
+            is_kept: Atomic::new(false),
         })
     }
 
@@ -147,7 +147,7 @@ impl Rate {
     pub(super) fn get(&self) -> RateInfo {
         let mut bucket = self.bucket.lock();
         RateInfo {
-            limit: Limit {
+            limit: RateSetting {
                 bytes: self.limit.limit(),
                 kept: bucket.kept,
             },
@@ -161,14 +161,14 @@ impl Rate {
     }
 
     /// The twin of `qemu_file_set_rate_limit`. A new bucket is full.
-    pub(super) fn set(&self, limit: Limit) {
+    pub(super) fn set(&self, limit: RateSetting) {
         let mut bucket = self.bucket.lock();
         self.limit.set_limit(limit.bytes);
         bucket.kept = limit.kept;
         bucket.rate = if limit.kept { limit.bytes } else { 0 };
         bucket.tokens = bucket.burst();
         bucket.stamp = Instant::now();
-        self.paced.store(bucket.rate > 0, Relaxed);
+        self.is_kept.store(bucket.rate > 0, Relaxed);
     }
 
     /// The twin of `qemu_file_reset_rate_limit`.
@@ -183,7 +183,7 @@ impl Rate {
 
     /// How many of `wanted` bytes may be written now. `None`: wait for tokens first.
     pub(super) fn grant(&self, wanted: usize) -> Option<usize> {
-        if !self.paced.load(Relaxed) {
+        if !self.is_kept.load(Relaxed) {
             return Some(wanted);
         }
         let mut bucket = self.bucket.lock();
@@ -199,7 +199,7 @@ impl Rate {
     /// Counts bytes that were written.
     pub(super) fn spend(&self, bytes: usize) {
         self.limit.account(bytes as u64);
-        if self.paced.load(Relaxed) {
+        if self.is_kept.load(Relaxed) {
             let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
             let mut bucket = self.bucket.lock();
             bucket.tokens = bucket.tokens.saturating_sub(bytes);
@@ -208,8 +208,8 @@ impl Rate {
 
     /// Whether a write would go on without waiting for tokens. If not, `notifier` wakes pollers
     /// when it would.
-    pub(super) fn poll(&self, notifier: &Arc<Notifier>) -> bool {
-        if !self.paced.load(Relaxed) {
+    pub(super) fn allows_or_arm(&self, notifier: &Arc<Notifier>) -> bool {
+        if !self.is_kept.load(Relaxed) {
             return true;
         }
         let mut bucket = self.bucket.lock();

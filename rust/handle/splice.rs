@@ -49,9 +49,9 @@ impl Handle {
         let from = u64::try_from(*pos)?;
         let own = Own::of(file, from, false);
         let stream = self.stream();
-        let (done, look) = stream.lend(&self.seat, from, own, pipe, len, nonblocking)?;
+        let (done, look) = stream.lend(&self.member, from, own, pipe, len, nonblocking)?;
         if look {
-            self.seat.confirm_on_return(file);
+            self.member.confirm_on_return(file);
         }
         *pos = pos.saturating_add(i64::try_from(done)?);
         Ok(done)

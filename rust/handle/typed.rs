@@ -173,14 +173,14 @@ impl Ops for StreamOps<'_> {
         self.ahead.get(buf, pos, pos, |room, pos| {
             handle
                 .stream()
-                .peek(&handle.seat, pos, own, room, nonblocking)
+                .peek(&handle.member, pos, own, room, nonblocking)
         })
     }
 
     fn skip_buffer(&mut self, size: u64, pos: u64) -> Result<u64> {
         let (handle, nonblocking) = (self.handle, self.nonblocking());
         let stream = handle.stream();
-        let there = stream.available(&handle.seat, pos, Own::Follows, nonblocking)?;
+        let there = stream.available(&handle.member, pos, Own::Follows, nonblocking)?;
         Ok(there.min(size))
     }
 
@@ -262,7 +262,8 @@ impl Typed<'_> {
             while dst.len() > 0 {
                 let here = start.saturating_add(done as u64);
                 let stream = handle.stream();
-                let (progress, _) = stream.copy_out(&handle.seat, here, own, &mut dst, nonblocking);
+                let (progress, _) =
+                    stream.copy_out(&handle.member, here, own, &mut dst, nonblocking);
                 done += progress.bytes;
                 progress.end?;
                 if progress.bytes == 0 {
@@ -307,7 +308,7 @@ impl Handle {
         let reached = typed.ops().end.filter(|_| appends).unwrap_or(reached);
         position.set(i64::try_from(reached)?);
         if reached != start {
-            self.stream().consume(&self.seat, reached);
+            self.stream().consume(&self.member, reached);
         }
         Ok(result)
     }

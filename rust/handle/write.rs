@@ -207,7 +207,7 @@ impl Handle {
                 Err(stop) if call.wait != Wait::Room => {
                     if let Stop::Paced = stop {
                         // An edge-triggered poller gets its edge when there is room again.
-                        self.rate.poll(&self.notifier);
+                        self.rate.allows_or_arm(&self.notifier);
                     }
                     break Err(EAGAIN);
                 }

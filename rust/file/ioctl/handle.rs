@@ -9,7 +9,7 @@ use super::{
 use crate::{
     handle::{
         Handle,
-        Limit, //
+        RateSetting, //
     },
     sys::{
         abi::*,
@@ -85,7 +85,7 @@ pub(super) fn rate_limit(handle: &Handle, arg: &Argument) -> Result {
     must_be_zero(&[rate.flags & !known])?;
     match rate.op {
         QEMUFILE_RATE_GET => (),
-        QEMUFILE_RATE_SET => handle.set_rate(Limit {
+        QEMUFILE_RATE_SET => handle.set_rate(RateSetting {
             bytes: rate.limit,
             kept: rate.flags & QEMUFILE_RATE_KEEP != 0,
         }),
