@@ -4,8 +4,10 @@
  * A shared mapping for writing is EACCES: the pages of a stream are lent and
  * shared with clones, and a write has to be seen to copy them.
  */
+#include <elf.h>
 #include <linux/fs.h>
 #include <setjmp.h>
+#include <stddef.h>
 #include <sys/sendfile.h>
 
 #include "harness.h"
@@ -798,6 +800,61 @@ TEST_F(mmap, shows_nothing_that_is_written_to_a_clone)
 		close(ends[0]);
 		close(ends[1]);
 	}
+}
+
+/* A program, as far as its build ID is concerned. */
+static const struct program {
+	Elf64_Ehdr header;
+	Elf64_Phdr segment;
+	Elf64_Nhdr note;
+	char name[4], id[20];
+} program = {
+	.header = {
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+		.e_type = ET_EXEC,
+		.e_version = EV_CURRENT,
+		.e_phoff = offsetof(struct program, segment),
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_phnum = 1,
+	},
+	.segment = {
+		.p_type = PT_NOTE,
+		.p_offset = offsetof(struct program, note),
+		.p_filesz = sizeof(struct program) - offsetof(struct program, note),
+	},
+	.note = { .n_namesz = 4, .n_descsz = 20, .n_type = NT_GNU_BUILD_ID },
+	.name = ELF_NOTE_GNU,
+	.id = "0123456789abcdefghi",
+};
+
+/* The length of the build ID of what is mapped at @memory, which is put into @id. */
+static int build_id(const void *memory, char id[32])
+{
+	struct procmap_query query = {
+		.size = sizeof(query), .query_addr = (uintptr_t)memory,
+		.build_id_addr = (uintptr_t)id, .build_id_size = 32,
+	};
+	int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	int result = ioctl(maps, PROCMAP_QUERY, &query);
+
+	close(maps);
+	return result ? -errno : (int)query.build_id_size;
+}
+
+/* It reads from the mapping's file, and warns if that is not open for reading. */
+TEST_F(mmap, the_kernel_tells_the_build_id_of_a_program)
+{
+	char id[32] = "", *memory;
+
+	ASSERT_EQ(sizeof(program), pwrite(self->fd, &program, sizeof(program), 0));
+	memory = map(self->fd, PAGE, PROT_READ, MAP_PRIVATE, 0);
+	ASSERT_NE(NULL, memory);
+	EXPECT_EQ(20, build_id(memory, id));
+	EXPECT_STREQ(program.id, id);
+	/* Of a part it waits for nobody who might write the rest. */
+	ASSERT_EQ(0, set_length(self->fd, sizeof(program.header)));
+	EXPECT_EQ(0, build_id(memory, id));
+	munmap(memory, PAGE);
 }
 
 TEST_HARNESS_MAIN

@@ -27,6 +27,7 @@ use crate::{
     sys::{
         file::FileExt,
         fs::{
+            is_for_mapping,
             node_of,
             Figures,
             FileSystem,
@@ -39,7 +40,7 @@ use crate::{
             Parameter,
             Registration,
             Value,
-            O_NEITHER, //
+            O_FOR_MAPPING, //
         },
         inode::InodeRef,
         mmap::Fault, //
@@ -122,8 +123,8 @@ pub(super) fn install(mount: &Mount<'_, StreamFs>, wanted: Opening) -> Result<u3
 
 /// Makes `vma` a mapping of a stream's pages, by a file on `mount`.
 ///
-/// The file has the stream's own inode, and is open for neither reading nor writing: a mapping
-/// counts neither as a writer nor as a reader.
+/// The file has the stream's own inode, and is open for reading, but no reader of the stream: a
+/// mapping neither waits for bytes nor keeps drained ones.
 ///
 /// `EACCES` for a writable shared mapping: its writes would bypass copy on write, limits and seals.
 /// `EPERM` for an executable one, unless a mount by users allows it. Also the errors of
@@ -135,7 +136,7 @@ pub(super) fn map(mount: &Mount<'_, StreamFs>, stream: &Arc<Stream>, vma: &VmaNe
     if vma.flags() & flags::SHARED != 0 {
         vma.try_clear_maywrite().or(Err(EACCES))?;
     }
-    let file = mount.open(stream.number(), stream.clone(), O_NEITHER | O_LARGEFILE)?;
+    let file = mount.open(stream.number(), stream.clone(), O_FOR_MAPPING | O_LARGEFILE)?;
     mount.map(vma, &file)
 }
 
@@ -146,7 +147,7 @@ impl Opener for StreamFs {
     fn open(file: &File) -> Result<Pin<KBox<OpenFile<Self>>>> {
         let stream: Arc<Stream> = node_of::<Self>(file)?.into();
         let access = Access {
-            read: file.is_readable(),
+            read: file.is_readable() && !is_for_mapping(file),
             write: file.is_writable(),
         };
         let open = OpenFile::new(stream.clone(), access, Some(InodeRef::of(file)))?;

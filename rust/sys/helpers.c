@@ -39,6 +39,12 @@ static const fmode_t QEMUFILE_FMODE_NOWAIT __maybe_unused = FMODE_NOWAIT;
 static const fmode_t QEMUFILE_FMODE_CAN_ODIRECT __maybe_unused = FMODE_CAN_ODIRECT;
 static const fmode_t QEMUFILE_FMODE_CAN_ATOMIC_WRITE __maybe_unused = FMODE_CAN_ATOMIC_WRITE;
 
+/*
+ * In the flags of a file that is opened for a mapping. No open(2) has it without
+ * O_DIRECTORY: build_open_flags().
+ */
+static const u32 QEMUFILE_O_FOR_MAPPING __maybe_unused = __O_TMPFILE;
+
 /* RWF_NOWAIT is honoured, so io_uring need not use a worker for buffered I/O. */
 static const fop_flags_t QEMUFILE_FOP_FLAGS __maybe_unused =
 	FOP_BUFFER_RASYNC | FOP_BUFFER_WASYNC;

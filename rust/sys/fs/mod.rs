@@ -28,9 +28,10 @@ pub(crate) use self::{
         Mounted, //
     },
     open::{
+        is_for_mapping,
         node_of,
         Mount,
-        O_NEITHER, //
+        O_FOR_MAPPING, //
     },
     owner::{
         Kgid,

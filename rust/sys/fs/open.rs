@@ -32,6 +32,9 @@ use kernel::{
     ffi::c_int,
     fs::{
         file::flags::{
+            O_DIRECTORY,
+            O_NONBLOCK,
+            O_RDONLY,
             O_RDWR,
             O_WRONLY, //
         },
@@ -43,8 +46,14 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// A file that is opened for neither reading nor writing, as `open(2)` has it.
-pub(crate) const O_NEITHER: u32 = O_WRONLY | O_RDWR;
+/// The part of the flags of `open(2)` that says what a file is opened for.
+const O_ACCMODE: u32 = O_WRONLY | O_RDWR;
+
+/// The flags of a file that a mapping is by.
+///
+/// It is open for reading: the kernel reads from a mapping's file, and warns if it may not
+/// (`__kernel_read()`, for the build ID that `PROCMAP_QUERY` asks for). It must not wait there.
+pub(crate) const O_FOR_MAPPING: u32 = O_RDONLY | O_NONBLOCK | helpers::QEMUFILE_O_FOR_MAPPING;
 
 /// The mode of a new nameless file. Its owner may change it.
 const NEW_MODE: u16 = 0o600;
@@ -103,7 +112,7 @@ impl<'a, T: FileSystem> Mount<'a, T> {
             let dentry = node::nameless_dentry(inode.as_ptr())?;
             if self.is_internal() {
                 // `OPEN_FMODE()` of the kernel.
-                internal::grant(dentry, flags.wrapping_add(1) & O_NEITHER);
+                internal::grant(dentry, flags.wrapping_add(1) & O_ACCMODE);
             }
             let path = bindings::path {
                 mnt: self.mount.as_ptr(),
@@ -232,4 +241,10 @@ pub(crate) fn node_of<T: FileSystem>(
         }
         Ok(T::Node::borrow((*inode).i_private))
     }
+}
+
+/// Whether `file`, which is being opened, is to be one that a mapping is by.
+pub(crate) fn is_for_mapping(file: &File) -> bool {
+    file.flags() & (helpers::QEMUFILE_O_FOR_MAPPING | O_DIRECTORY)
+        == helpers::QEMUFILE_O_FOR_MAPPING
 }
