@@ -432,6 +432,17 @@ TEST_F(names, attributes_and_lists_of_access_are_eopnotsupp)
 	close(fd);
 }
 
+TEST_F(names, leases_are_einval_and_handles_of_files_eopnotsupp)
+{
+	struct file_handle handle = { .handle_bytes = 0 };
+	int fd = some("a", 1), mount_id;
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(EINVAL, ERRNO_OF(fcntl(fd, F_SETLEASE, F_WRLCK)));
+	EXPECT_EQ(EOPNOTSUPP, ERRNO_OF(name_to_handle_at(AT_FDCWD, at("a"), &handle, &mount_id, 0)));
+	close(fd);
+}
+
 TEST_F(names, a_reopen_gives_what_the_path_gives)
 {
 	int fd = some("a", PAGE), again;
