@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Streams with names: directories, links, who gets in, and what a file of a mount can do. */
 #include <dirent.h>
+#include <setjmp.h>
 #include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
@@ -567,6 +568,25 @@ TEST_F(names, a_clone_is_of_the_same_mount_and_can_get_a_name)
 	close(fd);
 }
 
+/* Whoever can only read must not use up what the mount has. */
+TEST_F(names, a_reader_clones_only_where_it_could_make_files)
+{
+	int fd = some("a", PAGE), reader;
+
+	ASSERT_LE(0, fd);
+	reader = open(at("a"), O_RDONLY);
+	ASSERT_LE(0, reader);
+	EXPECT_EQ(EACCES, AS_NOBODY(open_clone(reader, O_RDONLY)));
+	/* It can write to the file, and so use as much. */
+	EXPECT_EQ(0, AS_NOBODY(open_clone(fd, O_RDONLY)));
+	EXPECT_EQ(2, used_inodes());
+	ASSERT_EQ(0, chmod(MOUNT_POINT, 0777));
+	EXPECT_EQ(0, AS_NOBODY(open_clone(reader, O_RDONLY)));
+	EXPECT_EQ(2, used_inodes());
+	close(reader);
+	close(fd);
+}
+
 /* Any length in the same time: the target shares the source's tree. */
 TEST_F(names, reflinks_share_the_pages)
 {
@@ -669,6 +689,70 @@ TEST_F(names, space_runs_out_and_comes_back)
 	ASSERT_EQ(0, unlink(at("b")));
 	EXPECT_EQ(0, used_blocks());
 	close(a);
+}
+
+static sigjmp_buf after_fault;
+
+static void on_sigbus(int signal)
+{
+	(void)signal;
+	siglongjmp(after_fault, 1);
+}
+
+/* As in tmpfs: a mapping of a hole takes a page of the mount, or there is a SIGBUS. */
+TEST_F(names, holes_that_are_touched_count)
+{
+	struct sigaction action = { .sa_handler = on_sigbus };
+	int fd = create("a", O_RDWR);
+	volatile int touched = 0;
+	struct stat st;
+	char *memory;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, mount("none", MOUNT_POINT, "qemufile", MS_REMOUNT, "size=64k"));
+	ASSERT_EQ(0, ftruncate(fd, MiB));
+	memory = mmap(NULL, MiB, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, memory);
+	sigaction(SIGBUS, &action, NULL);
+	if (!sigsetjmp(after_fault, 1)) {
+		for (; touched < MiB / PAGE; touched++)
+			EXPECT_EQ(0, ((volatile char *)memory)[touched * PAGE]);
+	}
+	EXPECT_EQ(16, touched);
+	EXPECT_EQ(16, used_blocks());
+	ASSERT_EQ(0, fstat(fd, &st));
+	EXPECT_EQ(64 * KiB / 512, st.st_blocks);
+	EXPECT_EQ(ENOSPC, ERRNO_OF(pwrite(fd, "x", 1, 512 * KiB)));
+	EXPECT_EQ(ENOSPC, ERRNO_OF(open_clone(fd, O_RDONLY)));
+	/* They are holes still. */
+	EXPECT_EQ(ENXIO, ERRNO_OF(lseek(fd, 0, SEEK_DATA)));
+	munmap(memory, MiB);
+	ASSERT_EQ(0, punch(fd, 0, 32 * KiB));
+	EXPECT_EQ(8, used_blocks());
+	EXPECT_EQ(PAGE, put_at(fd, 0, PAGE, 1));
+	/* One that is filled counts once. */
+	EXPECT_EQ(PAGE, put_at(fd, 32 * KiB, PAGE, 1));
+	EXPECT_EQ(9, used_blocks());
+	ASSERT_EQ(0, ftruncate(fd, 0));
+	EXPECT_EQ(0, used_blocks());
+	close(fd);
+}
+
+TEST_F(names, what_is_reserved_past_the_end_can_be_punched)
+{
+	int fd = create("a", O_RDWR);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, MiB));
+	EXPECT_EQ(256, used_blocks());
+	ASSERT_EQ(0, fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, MiB / 2));
+	EXPECT_EQ(128, used_blocks());
+	EXPECT_EQ(0, length_of(fd));
+	ASSERT_EQ(5, pwrite(fd, "bytes", 5, 0));
+	ASSERT_EQ(0, fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 1, INT64_MAX - 1));
+	EXPECT_EQ(1, used_blocks());
+	EXPECT_EQ(5, length_of(fd));
+	close(fd);
 }
 
 TEST_F(names, inodes_run_out_and_come_back)

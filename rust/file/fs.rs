@@ -175,7 +175,7 @@ impl FileSystem for StreamFs {
 
     fn size(stream: ArcBorrow<'_, Stream>) -> (i64, u64) {
         let info = stream.info();
-        (i64::try_from(info.len).unwrap_or(i64::MAX), info.allocated)
+        (i64::try_from(info.len).unwrap_or(i64::MAX), info.held)
     }
 
     fn set_size(stream: ArcBorrow<'_, Stream>, size: i64) -> Result {

@@ -121,6 +121,15 @@ impl SizedBuffer {
         self.tree.usage().pages.saturating_mul(PAGE_BYTES)
     }
 
+    /// As [`Self::allocated`], with the pages that mappings of holes show.
+    pub fn held(&self) -> u64 {
+        let usage = self.tree.usage();
+        usage
+            .pages
+            .saturating_add(usage.shadows)
+            .saturating_mul(PAGE_BYTES)
+    }
+
     /// The number of chunks of memory that hold the content: pages that follow one another in one
     /// folio are one chunk.
     pub fn chunks(&self) -> u64 {

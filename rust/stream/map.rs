@@ -21,7 +21,7 @@ impl Stream {
     /// Maps the page of a fault: what is there now, for as long as it stays there.
     ///
     /// `ENXIO` past the end, and where the bytes have been drained; `EIO` for a hole that gets no
-    /// memory, and for a page that is mapped too often; `ENOMEM` without memory for page tables.
+    /// memory, or would exceed the mount's, and for a page that is mapped too often; `ENOMEM` without memory for page tables.
     pub(crate) fn fault(&self, fault: &Fault<'_>) -> Result {
         let pos = fault.page_index().checked_mul(PAGE_BYTES).ok_or(ENXIO)?;
         // Most faults find a page, and only read.
@@ -34,7 +34,12 @@ impl Stream {
         let mut inner = self.change_bytes();
         inner.may_map(pos)?;
         // Without memory it is a `SIGBUS`: `VM_FAULT_OOM` would have the fault tried for ever.
-        map(fault, inner.buffer.page_to_map(pos).or(Err(EIO))?)
+        if inner.buffer.mapped_page(pos).is_none() {
+            inner
+                .count_mapped_hole(|buffer| buffer.page_to_map(pos).map(drop))
+                .or(Err(EIO))?;
+        }
+        map(fault, inner.buffer.mapped_page(pos).ok_or(EIO)?)
     }
 
     /// Takes the pages of `range` out of all mappings, before a change will do so.

@@ -80,6 +80,8 @@ static NEXT_NUMBER: Atomic<i64> = Atomic::new(2);
 pub(crate) struct Info {
     pub(crate) len: u64,
     pub(crate) allocated: u64,
+    /// As `allocated`; for a file, with the pages that mappings of holes show.
+    pub(crate) held: u64,
     pub(crate) chunks: u64,
     pub(crate) drained: u64,
     pub(crate) limit: Option<u64>,
@@ -237,8 +239,12 @@ impl Stream {
         properties: Properties,
     ) -> Result<Arc<Self>> {
         let polled = Arc::pin_init(new_poll_queue!("qemufile::polled"), GFP_STREAM)?;
-        let quota = Quota::new(home.account(), buffer.allocated())?;
         let is_file = matches!(home, Home::Mount(_));
+        let held = match is_file {
+            true => buffer.held(),
+            false => buffer.allocated(),
+        };
+        let quota = Quota::new(home.account(), held)?;
         Arc::pin_init(
             pin_init!(Self {
                 number: Self::next_number(),
@@ -289,6 +295,7 @@ impl Stream {
         Info {
             len: inner.buffer.len(),
             allocated: inner.buffer.allocated(),
+            held: inner.held(),
             chunks: inner.buffer.chunks(),
             drained: inner.draining.position(),
             limit: inner.max_len,

@@ -5,7 +5,9 @@
 //! A stream of a mounted file system counts for its mount (`size=`). Any other counts for the user
 //! who made it, by opening the device or by CLONE (the module parameter `max_user_bytes`), unless
 //! that user has `CAP_SYS_RESOURCE`. It does not matter who writes to it. What counts is the memory
-//! of the data. Pages that a clone shares count in both streams.
+//! of the data. Pages that a clone shares count in both streams. The page of a hole that was accessed
+//! through a mapping counts for a mount, as in tmpfs, but not for a user: a reader could use up
+//! what is left to the writer.
 //!
 //! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never passes the
 //! limit, and what it did not take is given back when the [`Writer`] goes.
@@ -15,12 +17,15 @@ use super::{
     Writer,
     PAGE_BYTES, //
 };
-use crate::sys::{
-    alloc::GFP_STREAM,
-    user::{
-        current_is_unlimited,
-        current_user,
-        UserTable, //
+use crate::{
+    sized_buffer::SizedBuffer,
+    sys::{
+        alloc::GFP_STREAM,
+        user::{
+            current_is_unlimited,
+            current_user,
+            UserTable, //
+        },
     },
 };
 use core::ops::Range;
@@ -242,6 +247,14 @@ impl Quota {
         paid
     }
 
+    /// Takes back [`Quota::pay`], for bytes that were not used.
+    fn refund(&mut self, bytes: u64) {
+        self.paid -= bytes;
+        if let Some(payer) = &self.payer {
+            payer.account().give_back(bytes);
+        }
+    }
+
     /// Notes what the stream holds now, in bytes.
     fn settle(&mut self, held: u64) {
         let Some(account) = self.payer.as_ref().map(Payer::account) else {
@@ -278,7 +291,35 @@ impl Drop for Quota {
 impl Inner {
     /// To be called after memory was freed without a [`Writer`].
     pub(super) fn settle(&mut self) {
-        self.quota.settle(self.buffer.allocated());
+        self.quota.settle(self.held());
+    }
+
+    /// The memory that counts, in bytes.
+    pub(super) fn held(&self) -> u64 {
+        match self.is_file {
+            true => self.buffer.held(),
+            false => self.buffer.allocated(),
+        }
+    }
+
+    /// Has the page of a hole, which `make` makes for a mapping, counted: `ENOSPC`, and the errors
+    /// of `make`.
+    pub(super) fn count_mapped_hole(
+        &mut self,
+        make: impl FnOnce(&mut SizedBuffer) -> Result,
+    ) -> Result {
+        if !self.is_file {
+            return make(&mut self.buffer);
+        }
+        if self.quota.pay(PAGE_BYTES) < PAGE_BYTES {
+            return Err(ENOSPC);
+        }
+        let made = make(&mut self.buffer);
+        match made {
+            Ok(()) => self.settle(),
+            Err(_) => self.quota.refund(PAGE_BYTES),
+        }
+        made
     }
 }
 

@@ -60,12 +60,13 @@ impl Writer<'_> {
         if inner.is(Property::Sealed) || inner.is(Property::AppendOnly) {
             return Err(EPERM);
         }
-        // What the last page has after the end is zeros already, so all of it can go.
+        // The last page has zeros after the end, so all of it can go. There may be reserved pages
+        // after it.
         let last = inner.buffer.len().next_multiple_of(PAGE_BYTES);
         let end = if range.end < inner.buffer.len() {
             range.end
         } else {
-            last
+            range.end.max(last)
         };
         let removed = inner.buffer.punch(range.start.min(end)..end)?;
         inner.publish();

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::sys::{
     bindings as helpers,
+    file::FileExt,
     inode::InodeRef,
     mmap::make_mixed, //
 };
@@ -146,6 +147,26 @@ impl<'a, T: FileSystem> Mount<'a, T> {
         !self.is_internal() && unsafe { (*(*file.as_ptr()).f_inode).i_ino == number }
     }
 
+    /// Whether a new file may come of the mount's file: one that is open for writing, or one in a
+    /// directory in which the task can make files. `EACCES` otherwise: a reader must not use up
+    /// what the mount has.
+    fn may_create(&self) -> Result {
+        let Some(file) = self.file.filter(|file| !file.is_writable()) else {
+            return Ok(());
+        };
+        // SAFETY: A file has a dentry, which has a parent; the reference to that is dropped.
+        to_result(unsafe {
+            let parent = bindings::dget_parent((*file.as_ptr()).__bindgen_anon_1.f_path.dentry);
+            let permission = bindings::inode_permission(
+                &raw mut bindings::nop_mnt_idmap,
+                (*parent).d_inode,
+                (bindings::MAY_WRITE | bindings::MAY_EXEC) as c_int,
+            );
+            bindings::dput(parent);
+            permission
+        })
+    }
+
     fn inode(&self, number: u64, node: T::Node) -> Result<InodeRef> {
         // SAFETY: The mount is valid.
         let sb = unsafe { (*self.mount.as_ptr()).mnt_sb };
@@ -153,6 +174,7 @@ impl<'a, T: FileSystem> Mount<'a, T> {
             // SAFETY: The superblock is the internal one.
             return unsafe { internal::inode::<T>(sb, number, node) };
         }
+        self.may_create()?;
         // SAFETY: The mount is valid, and of the file system `T`.
         unsafe {
             to_result(bindings::mnt_want_write(self.mount.as_ptr()))?;
