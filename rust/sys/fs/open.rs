@@ -99,7 +99,7 @@ impl<'a, T: FileSystem> Mount<'a, T> {
     /// Without such an inode, makes one that owns `node`. Otherwise `node` must equal the inode's.
     /// A new file on a mount by users is nameless, and `linkat(2)` can give it a name.
     ///
-    /// `ENOMEM`, `ENFILE`; `EROFS`, `ENOSPC` from the mount; errors of the open.
+    /// `ENOMEM`, `ENFILE`; `EROFS`, `ENOSPC`, `EACCES` from the mount; errors of the open.
     pub(crate) fn open(&self, number: u64, node: T::Node, flags: u32) -> Result<ARef<File>> {
         if let Some(file) = self.file.filter(|file| self.is_named(file, number)) {
             // SAFETY: A file has a path.
