@@ -23,7 +23,7 @@ ROOT_PACKAGES=(
 	clang-19 lld-19 llvm-19 libclang-rt-19-dev
 	# The virtual machines, and what runs in them
 	qemu-system-x86 virtiofsd procps iproute2 socat strace util-linux
-	libaio-dev liburing-dev
+	libaio-dev liburing-dev libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
 	# Only for make check: shellcheck, and Sphinx for make htmldocs
 	shellcheck python3-sphinx
 )
