@@ -41,6 +41,14 @@ static inline int create(const char *name, int flags)
 	return open(at(name), flags | O_CREAT | O_CLOEXEC, 0644);
 }
 
+/* A new file with some bytes, open for reading and writing. */
+static inline int some(const char *name, size_t len)
+{
+	int fd = create(name, O_RDWR);
+
+	return fd >= 0 && put_at(fd, 0, len, 1) == (long long)len ? fd : -1;
+}
+
 /* How many blocks, or inodes, of the mount are in use. */
 static inline long long used_blocks(void)
 {
