@@ -1,37 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Copy on write: who may write to a page in place, and how everybody else gets a page to write to.
+//! Copy on write: when a page may be written in place, and how a writer gets a copy otherwise.
 //!
 //! # Rules
 //!
-//! - A node is changed only by its single owner: [`own`] copies a node that clones share.
+//! - Only the single owner of a node changes it. [`own`] copies a node that clones share.
 //! - A page is written in place only through a slot that is marked as *exclusive*, in a leaf with a
-//!   single owner. The mark says that nobody knows the page but this slot, mappings of this
-//!   buffer's stream, and whoever reached it through those. All of these are to see later writes.
-//! - The mark is set for a new page, and when every reference to a page's folio is that of a slot
-//!   of this leaf ([`Leaf::may_write`]): then there is no mapping either, as each has a reference.
-//! - The mark is cleared when the page becomes known to others: [`Leaf::lend`], and another owner
-//!   of the leaf ([`share`]), be it for good or for a moment. Whoever has the leaf alone afterwards
-//!   need not be who set the mark, and mappings of the one are not to show what the other writes.
-//! - Another owner of an interior node is another owner of all leaves below, which are too many to
-//!   be cleared at once. So the node notes it, and the note goes down with the next change
+//!   single owner. The mark says that the page is known only to this slot, to mappings of this
+//!   buffer's stream, and to holders that reached it through such a mapping. All of these must see
+//!   later writes.
+//! - The mark is set for a new page. It is also set if every reference to the page's folio belongs
+//!   to a slot of this leaf ([`Leaf::may_write`]). The page is not mapped then, because a mapping
+//!   holds a reference.
+//! - The mark is cleared when the page becomes known to others: by [`Leaf::lend`], and when the
+//!   leaf gets another owner ([`share`]), even for a moment. The last owner of the leaf need not be
+//!   the one that set the mark. Mappings of one owner must not show writes of the other.
+//! - Another owner of an interior node is another owner of all leaves below it. These are too many
+//!   to clear at once. The node records the fact, and the next change passes it on to the children
 //!   ([`Interior::pass_on`]).
-//! - A page without the mark is replaced by a copy ([`Leaf::copy_to_own`]). Whoever had the old
-//!   page keeps it as it is.
-//! - A hole that is mapped has a page, a shadow, under the same rules. A write makes it the slot's
-//!   page ([`Leaf::promote`]), so the mappings show what is written.
+//! - A page without the mark is replaced by a copy ([`Leaf::copy_to_own`]). Other holders of the
+//!   old page keep it unchanged.
+//! - A mapped hole has a page, called a shadow. The same rules apply to it. A write makes the
+//!   shadow the slot's page ([`Leaf::promote`]), so the mappings show the write.
 //!
-//! Counts alone do not decide. The references of mappings and the number of mappings cannot be read
-//! together, so a page that its own stream has mapped would always look shared.
+//! Reference counts alone are not enough. The folio's references and its mappings cannot be read
+//! together, so a page that its own stream maps would always look shared.
 //!
 //! # Concurrency
 //!
-//! Several tasks can read a node and lend its pages at once: each owner of a node has a lock of its
-//! own, and readers of one stream share that stream's lock. So marks are cleared, and notes made,
-//! atomically. Marks are set, and notes passed on, by the single owner of a node, who has the
-//! stream for itself (`&mut`). It has seen the other owners go with an acquire
-//! ([`Shared::get_mut`]), and readers of its own stream with the lock; and with them what they
-//! cleared and noted.
+//! Several tasks can read a node and lend its pages at once: each owner of a node has its own lock,
+//! and readers of one stream share that stream's lock. So marks are cleared, and new owners
+//! recorded, atomically. Only the single owner of a node sets marks and passes records on. It has
+//! exclusive access to the stream (`&mut`). An acquire ([`Shared::get_mut`]) orders it after the
+//! other owners have gone. The lock orders it after the readers of its own stream. So it sees all
+//! that these have cleared and recorded.
 
 use super::node::{
     Interior,
@@ -57,24 +59,24 @@ use kernel::{
     }, //
 };
 
-/// The base-2 logarithm of the most pages that are allocated at once: 64 KiB.
+/// The base-2 logarithm of the largest number of pages that are allocated at once: 64 KiB.
 ///
-/// Measured with 64 MiB written in calls of 1 MiB: runs of 4 pages are half as fast again as single
-/// ones, runs of 16 twice as fast, longer ones no faster; freeing goes the same way.
+/// Measured with 64 MiB written in calls of 1 MiB: runs of 4 pages are 1.5 times as fast as single
+/// pages, runs of 16 pages twice as fast, and longer runs no faster. The same holds for freeing.
 const MAX_ORDER: u32 = 4;
 
-// Such a run has to fit into a leaf.
+// A run has to fit into a leaf.
 const _: () = assert!(MAX_ORDER <= SLOT_BITS);
 
-/// Makes another owner of a node, and so of all that is below it.
+/// Adds an owner to a node, and so to all nodes below it.
 pub(super) fn share(node: &Shared<Node>) -> Result<Shared<Node>, AllocError> {
     let other = node.try_clone()?;
     node.note_shared();
     Ok(other)
 }
 
-/// Makes the node in `link` the caller's own: a copy if others share it, an empty one of this
-/// `level` if there is none.
+/// Makes the node in `link` the caller's own. A shared node is copied. A missing node is created,
+/// empty, with this `level`.
 pub(super) fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut Node, AllocError> {
     let fresh = match link {
         None => Some(Node::new(level)),
@@ -94,7 +96,7 @@ pub(super) fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut No
 }
 
 impl Node {
-    /// A copy that refers to the same nodes or pages.
+    /// A copy with references to the same nodes or pages.
     fn try_clone_node(&self) -> Result<Self, AllocError> {
         Ok(match self {
             Self::Interior(node) => Self::Interior(Interior {
@@ -106,7 +108,7 @@ impl Node {
         })
     }
 
-    /// Notes that there is, or was, another owner of the node: no page below is exclusive.
+    /// Records that the node has, or had, another owner: no page below is exclusive.
     fn note_shared(&self) {
         match self {
             Self::Interior(node) => node.shared.store(true, Relaxed),
@@ -116,8 +118,7 @@ impl Node {
 }
 
 impl Interior {
-    /// Passes the note that there was another owner on to the children. The caller is the node's
-    /// only owner.
+    /// Passes the record of another owner on to the children. The caller is the node's only owner.
     pub(super) fn pass_on(&mut self) {
         if self.shared.load(Relaxed) {
             self.shared.store(false, Relaxed);
@@ -128,7 +129,7 @@ impl Interior {
 }
 
 impl Leaf {
-    /// A copy that refers to the same pages, which then are exclusive to neither.
+    /// A copy with references to the same pages. The pages are then exclusive to neither leaf.
     pub(super) fn try_clone(&self) -> Result<Self, AllocError> {
         self.exclusive.store(0, Relaxed);
         Ok(Self {
@@ -176,8 +177,8 @@ impl Leaf {
         };
         let folio = page.folio();
         let (index, pages) = (folio.index(), folio.pages());
-        // The slots that hold the pages of the folio, each in its natural place. A page that is
-        // in the leaf twice, or elsewhere, counts as shared, which is the safe side.
+        // The slots that hold the pages of the folio, each page at its natural position. A page
+        // that is in the leaf twice, or at another position, counts as shared. That is safe.
         let slots = || {
             (0..pages).filter_map(|of_folio| {
                 let at = (slot + of_folio).checked_sub(index)?;
@@ -185,7 +186,7 @@ impl Leaf {
                 folio.is_at(of_folio, found).then_some(at)
             })
         };
-        // References can go at any time, and come only from whoever can reach the page.
+        // References can go at any time. New ones come only from a holder of the page.
         if slots().count() != folio.refs() {
             return false;
         }
@@ -201,8 +202,8 @@ impl Leaf {
         own.count()
     }
 
-    /// Takes a reference to the page in `slot`, whose bytes then do not change any more while the
-    /// reference lives.
+    /// Takes a reference to the page in `slot`. The page's bytes do not change while the reference
+    /// lives.
     pub(super) fn lend(&self, slot: usize) -> Result<Option<PageRef>, AllocError> {
         let Some(page) = self.get(slot) else {
             return Ok(None);
@@ -211,14 +212,15 @@ impl Leaf {
         page.try_clone().map(Some)
     }
 
-    /// Puts a page that was allocated for this leaf into `slot`, and returns what was there.
+    /// Puts a page that was allocated for this leaf into `slot`. Returns the previous page.
     pub(super) fn replace_with_new(&mut self, slot: usize, page: PageRef) -> Option<PageRef> {
         let old = self.replace(slot, Some(page));
         self.mark_if(slot, true);
         old
     }
 
-    /// Makes the shadow in `slot`, if it is one that may be written in place, the slot's page.
+    /// Makes the shadow in `slot` the slot's page, if it may be written in place. Returns whether
+    /// it did.
     pub(super) fn promote(&mut self, slot: usize) -> bool {
         let promoted = self.is_shadow(slot) && self.may_write(slot);
         if promoted {
@@ -227,10 +229,11 @@ impl Leaf {
         promoted
     }
 
-    /// Allocates memory for at most `pages` pages at `slot`, and for one at least.
+    /// Allocates a run of up to `pages` pages for `slot` and the slots after it, of at least one
+    /// page.
     ///
-    /// The run is as long as there is, is aligned to its length, and will replace nothing that
-    /// could be written in place.
+    /// The run is as long as memory allows. It is aligned to its length, and replaces no page that
+    /// may be written in place.
     pub(super) fn alloc_run(&self, slot: usize, pages: usize) -> Result<Run, AllocError> {
         let most = pages.min(1 << MAX_ORDER);
         let slots = (slot..SLOTS).take(most);
@@ -242,7 +245,8 @@ impl Leaf {
             .map_or_else(|| PageRef::alloc_run(0), Ok)
     }
 
-    /// Fills what a write leaves of a new page with what `slot` holds there.
+    /// Fills `len` bytes of a new page, from `offset` on, with the content of `slot`: the part that
+    /// a write leaves out.
     pub(super) fn fill_gap(&self, page: &PageRef, slot: usize, offset: usize, len: usize) {
         if len > 0 {
             match self.get(slot) {
@@ -252,7 +256,7 @@ impl Leaf {
         }
     }
 
-    /// A copy of the page in `slot` to put in its place, unless it may be written in place itself.
+    /// A copy of the page in `slot` to replace it; [`None`] if the page may be written in place.
     pub(super) fn copy_to_own(&self, slot: usize) -> Result<Option<PageRef>, AllocError> {
         if self.may_write(slot) {
             return Ok(None);

@@ -2,27 +2,27 @@
 
 //! A sparse, growing, cloneable run of bytes: the store behind a migration stream.
 //!
-//! [`SizedBuffer`] is the twin of QEMU's `QEMUSizedBuffer` (`qsb_*`). Its bytes are held in pages
-//! that hang from a radix tree ([`tree`]) of 64-slot nodes ([`node`]), so that
+//! [`SizedBuffer`] is the twin of QEMU's `QEMUSizedBuffer` (`qsb_*`). Its bytes are in pages below
+//! a radix tree ([`tree`]) of 64-slot nodes ([`node`]):
 //!
 //! - growing moves nothing: a taller tree gets a new root above the old one;
 //! - a lookup takes O(log64 n) steps;
-//! - holes cost nothing, be they before, between or behind the data;
-//! - a clone shares the root, and with it everything, until either side writes (copy on write).
+//! - holes take no memory, before, between or after the data;
+//! - a clone shares the root, and so all pages, until one side writes (copy on write).
 //!
 //! # Invariants
 //!
-//! - Every byte at or after [`SizedBuffer::len`] is zero, or has no page. Growing therefore needs
-//!   only a new length, and never shows what was there before.
-//! - A page that was lent ([`SizedBuffer::lend`]) or that a clone shares keeps its bytes for good:
-//!   [`cow`] has the rules.
-//! - A change of many pages takes O(log n) time. The memory that it takes out of the buffer comes
-//!   back as [`Removed`].
+//! - Every byte at or after [`SizedBuffer::len`] is zero or has no page. So growing only changes
+//!   the length, and never shows old bytes.
+//! - A page that was lent ([`SizedBuffer::lend`]), or that a clone shares, keeps its bytes for
+//!   good. The rules are in [`cow`].
+//! - A change of many pages takes O(log n) time. The memory that it removes from the buffer is
+//!   returned as [`Removed`].
 //!
 //! # Units
 //!
-//! Positions and lengths are in bytes, `u64` where they are the buffer's and `usize` where they
-//! are those of memory that the caller holds. The largest length is [`MAX_LEN`].
+//! Positions and lengths are in bytes: `u64` in the buffer, `usize` in the caller's memory. The
+//! largest length is [`MAX_LEN`].
 
 mod cow;
 mod node;
@@ -52,15 +52,15 @@ const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 
 /// A sparse run of bytes in pages, cheap to grow and to clone.
 ///
-/// Dropping is the twin of `qsb_free`: the stack it needs is bounded by the height of the tree,
-/// and it lets others run after each leaf.
+/// Dropping is the twin of `qsb_free`. It needs a stack bounded by the height of the tree, and
+/// reschedules after each leaf.
 pub struct SizedBuffer {
     tree: Tree,
     len: u64,
 }
 
 impl SizedBuffer {
-    /// Makes an empty buffer, which holds no memory.
+    /// Makes an empty buffer without memory.
     ///
     /// The twin of `qsb_create(NULL, 0)`.
     pub const fn new() -> Self {
@@ -82,7 +82,8 @@ impl SizedBuffer {
 
     /// Makes a buffer that holds a copy of `bytes`.
     ///
-    /// The twin of `qsb_create(buffer, len)`. Fails with [`ENOMEM`] without memory for them all.
+    /// The twin of `qsb_create(buffer, len)`. Fails with [`ENOMEM`] if there is no memory for all
+    /// of them.
     #[cfg(CONFIG_KUNIT = "y")]
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
         let mut buffer = Self::new();
@@ -90,11 +91,10 @@ impl SizedBuffer {
         Ok(buffer)
     }
 
-    /// Makes another buffer with the same bytes, which the two share until one is written to.
+    /// Makes another buffer with the same bytes. The two share them until one is written to.
     ///
-    /// The twin of `qsb_clone`. It takes O(1) time and no memory, whatever the length. Unlike
-    /// there, the clone's length is the source's length. Fails with [`ENOMEM`] if there are more
-    /// than 2^28 clones.
+    /// The twin of `qsb_clone`. Takes O(1) time and no memory, for any length. Unlike in QEMU, the
+    /// clone has the length of the source. Fails with [`ENOMEM`] beyond 2^28 clones.
     pub fn try_clone(&self) -> Result<Self> {
         Ok(Self {
             tree: self.tree.try_clone()?,
@@ -109,7 +109,7 @@ impl SizedBuffer {
         self.len
     }
 
-    /// Whether the length is 0. There may be reserved memory all the same.
+    /// Whether the length is 0. The buffer may still have reserved memory.
     #[cfg(CONFIG_KUNIT = "y")]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
@@ -121,7 +121,7 @@ impl SizedBuffer {
         self.tree.usage().pages.saturating_mul(PAGE_BYTES)
     }
 
-    /// As [`Self::allocated`], with the pages that mappings of holes show.
+    /// As [`Self::allocated`], plus the pages that mappings of holes show.
     pub fn held(&self) -> u64 {
         let usage = self.tree.usage();
         usage
@@ -130,22 +130,21 @@ impl SizedBuffer {
             .saturating_mul(PAGE_BYTES)
     }
 
-    /// The number of chunks of memory that hold the content: pages that follow one another in one
-    /// folio are one chunk.
+    /// The number of memory chunks of the content. Adjacent pages of one folio are one chunk.
     pub fn chunks(&self) -> u64 {
         self.tree.usage().chunks
     }
 
-    /// The bytes, by whole pages, whose mappings have to be undone, because of changes since the
-    /// last call. Empty if there are none.
+    /// The range of bytes to unmap because of changes since the last call, in whole pages. Empty if
+    /// there is none.
     pub fn take_stale(&mut self) -> Range<u64> {
         self.tree.stale.take()
     }
 }
 
-/// Memory that a change has taken out of a buffer.
+/// Memory that a change removed from a buffer.
 ///
-/// Dropping it frees the memory, which takes time in proportion: drop it when no lock is held.
+/// Dropping it frees the memory, in time proportional to its size. Drop it without a lock.
 #[must_use]
 pub struct Removed(#[allow(dead_code, reason = "held to be dropped")] Tree);
 

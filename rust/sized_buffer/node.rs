@@ -2,8 +2,8 @@
 
 //! The nodes of the tree.
 //!
-//! A node has 64 slots: those of a [`Leaf`] hold pages, those of an interior node hold nodes. A
-//! folio that is longer than a page takes one slot a page, each with a reference of its own.
+//! A node has 64 slots. The slots of a [`Leaf`] hold pages; those of an interior node hold nodes. A
+//! folio of several pages takes one slot a page, each with its own reference.
 
 use crate::sys::{
     page::PageRef,
@@ -35,12 +35,12 @@ impl<T> Slots<T> {
         Self([const { None }; SLOTS])
     }
 
-    /// What `slot` holds; nothing if there is no such slot.
+    /// The content of `slot`; [`None`] if it is empty or does not exist.
     pub(super) fn get(&self, slot: usize) -> Option<&T> {
         self.0.get(slot)?.as_ref()
     }
 
-    /// The slot to be changed; `slot` counts modulo [`SLOTS`], which keeps it in bounds.
+    /// Mutable access to a slot. `slot` counts modulo [`SLOTS`], which keeps it in bounds.
     pub(super) fn entry(&mut self, slot: usize) -> &mut Option<T> {
         &mut self.0[slot % SLOTS]
     }
@@ -49,7 +49,7 @@ impl<T> Slots<T> {
         self.0.iter().map(Option::as_ref)
     }
 
-    /// A copy, each of whose values is made by `clone`.
+    /// A copy. `clone` makes each of its values.
     pub(super) fn try_clone(
         &self,
         clone: impl Fn(&T) -> Result<T, AllocError>,
@@ -92,14 +92,14 @@ impl Node {
     }
 }
 
-/// How much memory there is below some point of the tree.
+/// The amount of memory below a point of the tree.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Usage {
     /// Slots that hold a page.
     pub(super) pages: u64,
-    /// Runs of slots that hold pages which follow one another in one folio.
+    /// Runs of slots with adjacent pages of one folio.
     pub(super) chunks: u64,
-    /// Slots that are holes, with a page for mappings to show.
+    /// Holes with a page for mappings to show.
     pub(super) shadows: u64,
 }
 
@@ -135,7 +135,7 @@ impl SubAssign for Usage {
 /// A node whose slots hold nodes.
 pub(super) struct Interior {
     pub(super) children: Slots<Shared<Node>>,
-    /// Whether there was another owner, which the children do not know yet: see
+    /// Whether the node had another owner that is not yet recorded in the children: see
     /// [`cow`](super::cow).
     pub(super) shared: Atomic<bool>,
     /// The sum over the children.
@@ -143,7 +143,7 @@ pub(super) struct Interior {
 }
 
 impl Interior {
-    /// Lets `change` change a child. A child that then holds no page is removed.
+    /// Changes a child with `change`. A child without pages is removed afterwards.
     pub(super) fn change_child<R>(
         &mut self,
         slot: usize,
@@ -164,13 +164,13 @@ impl Interior {
 
 /// A node whose slots hold pages.
 ///
-/// A slot is a hole if it holds nothing, or a *shadow*: a page of zeros that is there for mappings
-/// to show, so that the hole can be filled without a search for mappings.
+/// A slot is a hole if it is empty or holds a *shadow*. A shadow is a page of zeros for mappings to
+/// show. With it the hole can be filled without a search for mappings.
 pub(super) struct Leaf {
     pub(super) pages: Slots<PageRef>,
-    /// A bit a slot: see [`cow`](super::cow).
+    /// One bit a slot: see [`cow`](super::cow).
     pub(super) exclusive: Atomic<u64>,
-    /// A bit a slot: its page is a shadow.
+    /// One bit a slot: its page is a shadow.
     pub(super) shadows: u64,
     pub(super) usage: Usage,
 }
@@ -185,22 +185,22 @@ impl Leaf {
         }
     }
 
-    /// The page in `slot`, unless that is a hole.
+    /// The page in `slot`; [`None`] for a hole.
     pub(super) fn get(&self, slot: usize) -> Option<&PageRef> {
         self.pages.get(slot).filter(|_| !self.is_shadow(slot))
     }
 
-    /// Whether `slot` is a hole that holds a page.
+    /// Whether `slot` holds a shadow.
     pub(super) fn is_shadow(&self, slot: usize) -> bool {
         self.shadows & Self::bit(slot) != 0
     }
 
-    /// The bit of `slot` in a word with a bit a slot.
+    /// The bit of `slot` in a word of one bit a slot.
     pub(super) fn bit(slot: usize) -> u64 {
         1 << (slot % SLOTS)
     }
 
-    /// Whether the page in `slot` begins a chunk: there is one, and it does not follow the one
+    /// Whether `slot` holds the first page of a chunk: it has a page that does not follow the page
     /// before it.
     fn begins_chunk(&self, slot: usize) -> bool {
         let before = slot.checked_sub(1).and_then(|before| self.get(before));
@@ -208,25 +208,24 @@ impl Leaf {
             .is_some_and(|page| !before.is_some_and(|before| follows(before, page)))
     }
 
-    /// The number of slots from `slot` on that hold one chunk, counted up to `most`; 0 if there is
-    /// no page.
+    /// The number of slots of one chunk from `slot` on, up to `most`; 0 without a page.
     pub(super) fn chunk_from(&self, slot: usize, most: usize) -> usize {
         let goes_on =
             |at: &usize| self.get(*at).is_some() && (*at == slot || !self.begins_chunk(*at));
         (slot..SLOTS).take(most).take_while(goes_on).count()
     }
 
-    /// The number of slots from `slot` on that hold no page.
+    /// The number of slots without a page from `slot` on.
     pub(super) fn hole_from(&self, slot: usize) -> usize {
         self.find(slot, true).unwrap_or(SLOTS) - slot
     }
 
-    /// The first slot at or after `slot` that holds a page, or that holds none.
+    /// The first slot at or after `slot` with a page, or without one if `holds_page` is false.
     pub(super) fn find(&self, slot: usize, holds_page: bool) -> Option<usize> {
         (slot..SLOTS).find(|&slot| self.get(slot).is_some() == holds_page)
     }
 
-    /// Puts `page` into `slot`, with no mark of exclusiveness, and returns what was there.
+    /// Puts `page` into `slot`, not marked as exclusive. Returns the previous page.
     pub(super) fn replace(&mut self, slot: usize, page: Option<PageRef>) -> Option<PageRef> {
         self.unmark(slot);
         self.recount(slot, |leaf| {
@@ -235,7 +234,7 @@ impl Leaf {
         })
     }
 
-    /// Makes the page in `slot` a shadow, or no longer one.
+    /// Sets whether the page in `slot` is a shadow.
     pub(super) fn set_shadow(&mut self, slot: usize, is_shadow: bool) {
         self.recount(slot, |leaf| match is_shadow {
             true => leaf.shadows |= Self::bit(slot),
@@ -243,7 +242,7 @@ impl Leaf {
         });
     }
 
-    /// Lets `change` change what `slot` holds, and the figures with it.
+    /// Changes `slot` with `change`, and updates the usage.
     fn recount<R>(&mut self, slot: usize, change: impl FnOnce(&mut Self) -> R) -> R {
         let before = self.usage_at(slot);
         let result = change(self);
@@ -252,7 +251,7 @@ impl Leaf {
         result
     }
 
-    /// What a change of `slot` can change: its page, and the chunks that begin there or right
+    /// The usage that a change of `slot` affects: its page, and chunks that begin at it or right
     /// after it.
     fn usage_at(&self, slot: usize) -> Usage {
         let begins = |slot| u64::from(self.begins_chunk(slot));
@@ -263,7 +262,7 @@ impl Leaf {
         }
     }
 
-    /// Exchanges what `slots` hold, as it is, with the same slots of `other`.
+    /// Exchanges the content and the state of `slots` with the same slots of `other`.
     pub(super) fn exchange(&mut self, slots: Range<usize>, other: &mut Self) {
         for slot in slots {
             let ours = self.take(slot);
@@ -273,13 +272,13 @@ impl Leaf {
         }
     }
 
-    /// Takes out what `slot` holds: a page, whether it is exclusive, and whether it is a shadow.
+    /// Empties `slot`. Returns its page, whether it is exclusive, and whether it is a shadow.
     fn take(&mut self, slot: usize) -> (Option<PageRef>, bool, bool) {
         let state = (self.is_marked(slot), self.is_shadow(slot));
         (self.replace(slot, None), state.0, state.1)
     }
 
-    /// Takes back [`Self::take`].
+    /// Reverses [`Self::take`].
     fn put(&mut self, slot: usize, (page, is_marked, is_shadow): (Option<PageRef>, bool, bool)) {
         self.replace(slot, page);
         self.mark_if(slot, is_marked);
@@ -288,7 +287,7 @@ impl Leaf {
 }
 
 impl Drop for Leaf {
-    /// Lets others run: a buffer of a terabyte has four million leaves to free.
+    /// Reschedules if needed: a buffer of a terabyte has four million leaves to free.
     fn drop(&mut self) {
         cond_resched();
     }

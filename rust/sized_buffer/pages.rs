@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whole pages: set aside, handed out, and taken in.
+//! Whole pages: reserved, lent and adopted.
 
 use super::{
     tree::{
@@ -24,11 +24,11 @@ use kernel::{
 };
 
 impl SizedBuffer {
-    /// Sees to it that there are pages for the `len` bytes at `pos`, so that a later write there
-    /// finds its memory unless a clone shares it by then. The length stays.
+    /// Allocates pages for the `len` bytes at `pos`. A later write there finds its memory, unless a
+    /// clone shares it by then. The length stays.
     ///
-    /// The twin of `qsb_grow`. Fails with [`ENOMEM`], or [`EFBIG`] beyond [`MAX_LEN`]; the buffer
-    /// is then as it was.
+    /// The twin of `qsb_grow`. Fails with [`ENOMEM`], or with [`EFBIG`] beyond [`MAX_LEN`]. The
+    /// buffer is then unchanged.
     pub fn reserve(&mut self, pos: u64, len: u64) -> Result {
         let end = pos.checked_add(len).filter(|end| *end <= MAX_LEN);
         let end = end.ok_or(EFBIG)?;
@@ -43,9 +43,9 @@ impl SizedBuffer {
         Ok(filled?)
     }
 
-    /// Takes back what [`Self::reserve`] has done for `range` since the clone `before` was made.
+    /// Reverses [`Self::reserve`] of `range`. `before` is a clone made before the call.
     ///
-    /// Returns the memory. Mappings may show some of it.
+    /// Returns the memory. Some of it may be mapped.
     pub fn take_back(&mut self, range: Range<u64>, mut before: SizedBuffer) -> Removed {
         self.tree.restore(&mut before.tree);
         let pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
@@ -53,11 +53,10 @@ impl SizedBuffer {
         Removed(before.tree)
     }
 
-    /// Lends out the page that holds the byte at `pos`, be that before the end or after; [`None`]
-    /// in a hole.
+    /// Lends the page of the byte at `pos`, before or after the end; [`None`] in a hole.
     ///
-    /// The page's bytes do not change while the reference lives: a later write to the buffer
-    /// copies the page first. Fails with [`ENOMEM`] if the page has been lent too often.
+    /// The page's bytes do not change while the reference lives: a later write to the buffer copies
+    /// the page first. Fails with [`ENOMEM`] if the page has too many references.
     pub fn lend(&self, pos: u64) -> Result<Option<PageRef>> {
         match self.tree.find(pos / PAGE_BYTES) {
             Found::Leaf(leaf, slot) => Ok(leaf.lend(slot)?),
@@ -65,15 +64,15 @@ impl SizedBuffer {
         }
     }
 
-    /// The page that [`Self::page_to_map`] returns, if there is one already.
+    /// The page of [`Self::page_to_map`], if it exists already.
     pub fn mapped_page(&self, pos: u64) -> Option<&PageRef> {
         self.tree.page_or_shadow(pos / PAGE_BYTES)
     }
 
-    /// The page that holds the byte at `pos`, for a mapping that shows later writes as well.
+    /// The page of the byte at `pos`, for a mapping. The mapping shows later writes.
     ///
-    /// A hole gets a page of zeros for it, and stays a hole: memory of whoever maps it, in which a
-    /// later write to the hole is seen. Fails with [`ENOMEM`].
+    /// A hole gets a page of zeros and stays a hole. The page is memory of the task that maps it,
+    /// and shows a later write to the hole. Fails with [`ENOMEM`].
     pub fn page_to_map(&mut self, pos: u64) -> Result<&PageRef> {
         let index = pos / PAGE_BYTES;
         if self.tree.page_or_shadow(index).is_none() {
@@ -85,11 +84,11 @@ impl SizedBuffer {
         self.tree.page_or_shadow(index).ok_or(ENOMEM)
     }
 
-    /// Makes `page`, which others may know, the content of the buffer from `pos` to a page further,
-    /// without a copy. The buffer grows as needed.
+    /// Makes `page` the content of the buffer at `pos`, one page long, without a copy. Others may
+    /// know the page. The buffer grows as needed.
     ///
-    /// Fails with [`EINVAL`] if `pos` is not at the start of a page, [`EFBIG`] if the page would
-    /// reach beyond [`MAX_LEN`], and [`ENOMEM`]; the buffer is then as it was.
+    /// Fails with [`EINVAL`] if `pos` is not at the start of a page, with [`EFBIG`] if the page
+    /// would end beyond [`MAX_LEN`], and with [`ENOMEM`]. The buffer is then unchanged.
     pub fn replace_page(&mut self, pos: u64, page: PageRef) -> Result {
         if pos % PAGE_BYTES != 0 {
             return Err(EINVAL);
@@ -104,7 +103,7 @@ impl SizedBuffer {
 }
 
 impl Tree {
-    /// What the slot for the page `index` holds.
+    /// The page or the shadow at the page index `index`.
     fn page_or_shadow(&self, index: u64) -> Option<&PageRef> {
         match self.find(index) {
             Found::Leaf(leaf, slot) => leaf.pages.get(slot),
@@ -112,7 +111,7 @@ impl Tree {
         }
     }
 
-    /// Puts pages of zeros where `range` has none.
+    /// Fills the holes of `range` with pages of zeros.
     fn fill(&mut self, range: Range<u64>) -> Result<(), AllocError> {
         let mut next = range.start;
         while let Some(index) = self.find_next(next..range.end, false) {
@@ -128,7 +127,7 @@ impl Tree {
 }
 
 impl LeafMut<'_> {
-    /// Puts a chunk of zeros of at most `pages` pages at `slot`, and returns how many it has.
+    /// Puts a chunk of zeros of at most `pages` pages at `slot`. Returns its number of pages.
     fn fill(&mut self, slot: usize, pages: usize) -> Result<usize, AllocError> {
         if self.promote(slot) {
             return Ok(1);
@@ -202,7 +201,7 @@ mod tests {
         drop(buffer.set_len(100 * PAGE_BYTES)?);
         let mapped = buffer.page_to_map(70 * PAGE_BYTES)?.try_clone()?;
         assert_eq!((buffer.allocated(), buffer.next_data(0)), (0, None));
-        // Its only other reference is like a mapping's: the page is written in place.
+        // Its only other reference is that of a mapping: the page is written in place.
         buffer.write_at(70 * PAGE_BYTES + 5, b"x")?;
         let mut bytes = [0xff; 6];
         assert_eq!(mapped.read(0, &mut bytes), 6);

@@ -13,21 +13,21 @@ use crate::sys::page::PageRef;
 use core::ops::Range;
 use kernel::prelude::*;
 
-/// A piece of a buffer's content: bytes that follow one another in memory, or zeros that have none.
+/// A piece of a buffer's content: bytes that are contiguous in memory, or zeros without memory.
 pub struct Chunk<'a> {
-    /// The page that has the first byte; [`None`] for a hole.
+    /// The page of the first byte; [`None`] for a hole.
     pub page: Option<&'a PageRef>,
-    /// Where in `page` the first byte is, in bytes.
+    /// The offset of the first byte in `page`, in bytes.
     pub offset: usize,
-    /// How many bytes there are, at least one. Those of data may go on past `page`, within its
-    /// folio. A long hole may come as several chunks.
+    /// The length in bytes, at least one. Data may continue past `page`, within its folio. A long
+    /// hole may be several chunks.
     pub len: usize,
 }
 
 impl SizedBuffer {
-    /// What holds the byte at `pos`, from that byte on; [`None`] at the end and beyond.
+    /// The chunk from `pos` on; [`None`] at the end and beyond.
     ///
-    /// The twin of `qsb_get_iovec`. O(log n).
+    /// The twin of `qsb_get_iovec`. Takes O(log n) time.
     pub fn chunk_at(&self, pos: u64) -> Option<Chunk<'_>> {
         self.chunks_in(pos..self.len).next()
     }
@@ -40,10 +40,10 @@ impl SizedBuffer {
         }
     }
 
-    /// Reads to `sink` from `pos` on, until the sink takes no more or the buffer ends. Holes read
-    /// as zeros.
+    /// Reads from `pos` on to `sink`, until the sink is full or the buffer ends. Holes read as
+    /// zeros.
     ///
-    /// Returns how many bytes the sink took.
+    /// Returns the number of bytes that the sink took.
     pub fn read_to<S: Sink + ?Sized>(&self, pos: u64, sink: &mut S) -> usize {
         let end = pos.saturating_add(sink.remaining() as u64);
         let mut done = 0;
@@ -60,8 +60,8 @@ impl SizedBuffer {
         done
     }
 
-    /// Reads into `bytes` from `pos` on, and returns how many bytes there were: fewer than asked
-    /// for only at the end of the buffer.
+    /// Reads from `pos` on into `bytes`. Returns the number of bytes: fewer than requested only at
+    /// the end of the buffer.
     ///
     /// The twin of `qsb_get_buffer`.
     pub fn read_at(&self, pos: u64, mut bytes: &mut [u8]) -> usize {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is there and what is not: length, holes, and memory set aside.
+//! Length, holes and reserved memory.
 
 use super::{
     tree::Tree,
@@ -13,14 +13,14 @@ use core::ops::Range;
 use kernel::prelude::*;
 
 impl SizedBuffer {
-    /// Sets the length. Returns the memory that lay behind it.
+    /// Sets the length. Returns the memory after the new end.
     ///
-    /// The twin of `qsb_set_length`. Growing takes no memory: what is new is a hole. Shrinking
-    /// removes the pages behind the new end, and clears the rest of the last page, so that growing
+    /// The twin of `qsb_set_length`. Growing takes no memory: the new part is a hole. Shrinking
+    /// removes the pages after the new end, and clears the rest of the last page, so that growing
     /// again shows zeros.
     ///
-    /// Fails with [`EFBIG`] beyond [`MAX_LEN`], and with [`ENOMEM`] if a page or nodes at the new
-    /// end are shared and there is no memory for a copy. The buffer is then as it was.
+    /// Fails with [`EFBIG`] beyond [`MAX_LEN`]. Fails with [`ENOMEM`] if a page or nodes at the new
+    /// end are shared and there is no memory for a copy. The buffer is then unchanged.
     pub fn set_len(&mut self, len: u64) -> Result<Removed> {
         if len > MAX_LEN {
             return Err(EFBIG);
@@ -33,12 +33,12 @@ impl SizedBuffer {
         Ok(removed)
     }
 
-    /// Makes a hole of the bytes in `range`: they read as zeros, and whole pages are removed. The
-    /// length stays.
+    /// Makes `range` a hole: its bytes read as zeros, and its whole pages are removed. The length
+    /// stays.
     ///
-    /// The pages of a larger folio are freed when the last of them is. Fails with [`ENOMEM`] if a
-    /// page or nodes at the edges are shared and there is no memory for a copy. The buffer is then
-    /// as it was.
+    /// The pages of a larger folio are freed together, when the last of them is removed. Fails with
+    /// [`ENOMEM`] if a page or nodes at the edges are shared and there is no memory for a copy. The
+    /// buffer is then unchanged.
     pub fn punch(&mut self, range: Range<u64>) -> Result<Removed> {
         match range.is_empty() {
             true => Ok(Removed(Tree::new())),
@@ -46,15 +46,15 @@ impl SizedBuffer {
         }
     }
 
-    /// Makes the bytes in `range` those that `from` has there, which then has what was here.
+    /// Exchanges the bytes in `range` with those of `from`.
     ///
-    /// The buffer grows to have all of `range` if `grow`; otherwise what `from` has behind the end
-    /// must be zeros. Takes O(log n) time: pages and nodes move, or are shared where `from` shares
-    /// them. Bytes before and after `range` stay, also in the pages where it begins and ends; such
-    /// a page of `from` must be its own, or have zeros there.
+    /// With `grow`, the buffer grows to hold all of `range`. Without, the bytes of `from` after the
+    /// end must be zeros. Takes O(log n) time: pages and nodes move, or are shared if `from` shares
+    /// them. Bytes before and after `range` stay, also in the first and the last page. Such a page
+    /// of `from` must be its own, or have zeros there.
     ///
-    /// Fails with [`EFBIG`] beyond [`MAX_LEN`], and with [`ENOMEM`] if nodes at the edges are
-    /// shared and there is no memory for a copy. The buffer is then as it was.
+    /// Fails with [`EFBIG`] beyond [`MAX_LEN`]. Fails with [`ENOMEM`] if nodes at the edges are
+    /// shared and there is no memory for a copy. The buffer is then unchanged.
     pub fn take_range(&mut self, range: Range<u64>, from: &mut SizedBuffer, grow: bool) -> Result {
         if range.end > MAX_LEN {
             return Err(EFBIG);
@@ -70,7 +70,8 @@ impl SizedBuffer {
         Ok(())
     }
 
-    /// Copies the bytes in `part` of a page, if this buffer has one, from the same part of `other`.
+    /// Copies the bytes in `part`, a part of a page, from `other`. Does nothing if this buffer has
+    /// no page there.
     fn keep_edge(&self, other: &SizedBuffer, part: Range<u64>) {
         let index = part.start / PAGE_BYTES;
         if part.is_empty() {
@@ -82,12 +83,12 @@ impl SizedBuffer {
         }
     }
 
-    /// Removes the whole pages in `range`, and zeroes the parts of pages at its edges.
+    /// Removes the whole pages of `range`, and zeroes the partial pages at its edges.
     ///
-    /// All that may fail comes before anything that shows.
+    /// Every step that can fail comes before the first visible change.
     fn clear(&mut self, range: Range<u64>) -> Result<Removed> {
         let whole = range.start.div_ceil(PAGE_BYTES)..range.end / PAGE_BYTES;
-        // Where the first and the last page begin to be cleared, and where that ends.
+        // The parts of the first and of the last page to clear.
         let head = range.start..range.end.min(whole.start.saturating_mul(PAGE_BYTES));
         let tail = range.start.max(whole.end * PAGE_BYTES)..range.end;
         self.own_page_of(&head)?;
@@ -102,7 +103,7 @@ impl SizedBuffer {
         Ok(Removed(removed))
     }
 
-    /// Makes the page, if there is one, that has the bytes in `part` this buffer's own.
+    /// Makes the page of the bytes in `part`, if it exists, this buffer's own.
     fn own_page_of(&mut self, part: &Range<u64>) -> Result {
         let index = part.start / PAGE_BYTES;
         if !part.is_empty() && self.tree.get(index).is_some() {
@@ -112,7 +113,7 @@ impl SizedBuffer {
         Ok(())
     }
 
-    /// Zeroes the bytes in `part` of a page, if there is one, that is this buffer's own.
+    /// Zeroes the bytes in `part` of a page, if it exists. The page is this buffer's own.
     fn zero(&self, part: Range<u64>) {
         if let Some(page) = self.tree.get(part.start / PAGE_BYTES) {
             let len = part.end.saturating_sub(part.start);
@@ -120,14 +121,14 @@ impl SizedBuffer {
         }
     }
 
-    /// The first position at or after `pos` that is in a page: `SEEK_DATA`.
+    /// The first position at or after `pos` in a page: `SEEK_DATA`.
     ///
-    /// [`None`] (for `ENXIO`) if there is none before the end.
+    /// [`None`] (for `ENXIO`) if there is no page before the end.
     pub fn next_data(&self, pos: u64) -> Option<u64> {
         self.next(pos, true)
     }
 
-    /// The first position at or after `pos` that is in a hole, or the end: `SEEK_HOLE`.
+    /// The first position at or after `pos` in a hole, or the end: `SEEK_HOLE`.
     ///
     /// [`None`] (for `ENXIO`) if `pos` is not before the end.
     pub fn next_hole(&self, pos: u64) -> Option<u64> {
@@ -135,8 +136,8 @@ impl SizedBuffer {
         self.next(pos, false).or(Some(end))
     }
 
-    /// The first run of whole pages in `range` that have no memory, in bytes, be it before the end
-    /// or after. The pages at the edges of `range` count as whole.
+    /// The first run of missing pages in `range`, in bytes, before or after the end. The pages at
+    /// the edges of `range` count as whole.
     pub fn next_missing(&self, range: Range<u64>) -> Option<Range<u64>> {
         let end = range.end.div_ceil(PAGE_BYTES);
         let start = self.tree.find_next(range.start / PAGE_BYTES..end, false)?;
@@ -235,7 +236,7 @@ mod tests {
             buffer.next_missing(hole.start + 5..hole.start + 6),
             Some(hole.start..hole.start + PAGE_BYTES)
         );
-        // Behind the end, too.
+        // After the end, too.
         drop(buffer.set_len(1)?);
         buffer.reserve(PAGE_BYTES, PAGE_BYTES)?;
         assert_eq!(buffer.next_missing(0..2 * PAGE_BYTES), None);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What changes of a buffer have made of mappings of it.
+//! Mappings that are stale after a change of the buffer.
 
 use super::PAGE_BYTES;
 use crate::sys::page::PageRef;
 use core::ops::Range;
 
-/// The smallest range of pages that has all whose mappings no longer show what the buffer holds.
+/// The smallest range of pages that contains every stale mapping. A stale mapping no longer shows
+/// the buffer's content.
 pub(super) struct Stale(Range<u64>);
 
 impl Stale {
@@ -14,15 +15,14 @@ impl Stale {
         Self(0..0)
     }
 
-    /// Notes that the page `index`, which was `old`, is another one now. A slot without a page has
-    /// no mappings.
+    /// Records that the page `index` is no longer `old`. A slot without a page has no mappings.
     pub(super) fn left(&mut self, index: u64, old: Option<PageRef>) {
         if old.is_some_and(|old| old.folio().is_mapped()) {
             self.all(&(index..index + 1));
         }
     }
 
-    /// Notes that all pages in `range` may have been replaced.
+    /// Records that all pages in `range` may have been replaced.
     pub(super) fn all(&mut self, range: &Range<u64>) {
         let Self(all) = self;
         if all.is_empty() {
@@ -32,7 +32,7 @@ impl Stale {
         }
     }
 
-    /// What was noted since the last call, in bytes.
+    /// The range recorded since the last call, in bytes.
     pub(super) fn take(&mut self) -> Range<u64> {
         let Self(all) = core::mem::replace(self, Self::new());
         all.start.saturating_mul(PAGE_BYTES)..all.end.saturating_mul(PAGE_BYTES)

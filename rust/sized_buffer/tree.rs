@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The tree that finds a page by its index.
+//! A radix tree of pages by index.
 //!
-//! The tree is persistent: a clone shares the root, and whoever changes a leaf first makes every
-//! node on the way to it its own ([`cow`](super::cow)). Each node knows how much memory is below
-//! it, and no node is empty. Recursion goes no deeper than the tree is high, which is at most nine
-//! levels.
+//! The tree is persistent. A clone shares the root. A change of a leaf first makes every node on
+//! the path to it the tree's own ([`cow`](super::cow)). Each node counts the memory below it, and
+//! no node is empty. Recursion is as deep as the tree is high: at most nine levels.
 
 mod exchange;
 mod find;
@@ -44,11 +43,11 @@ pub(super) struct Tree {
     root: Option<Shared<Node>>,
     /// The root's level: 0 for a leaf, and 0 without a root.
     level: u32,
-    /// What changes have made of mappings.
+    /// The mappings that changes have made stale.
     pub(super) stale: Stale,
 }
 
-/// A leaf to be changed.
+/// Mutable access to a leaf.
 pub(super) struct LeafMut<'a> {
     leaf: &'a mut Leaf,
     /// The page index of slot 0.
@@ -65,7 +64,7 @@ impl Deref for LeafMut<'_> {
 }
 
 impl LeafMut<'_> {
-    /// Puts `page`, which others know, into `slot`.
+    /// Puts `page` into `slot`. Others know the page.
     pub(super) fn put(&mut self, slot: usize, page: PageRef) {
         let old = self.leaf.replace(slot, Some(page));
         self.stale.left(self.first + slot as u64, old);
@@ -76,25 +75,25 @@ impl LeafMut<'_> {
         self.leaf.promote(slot)
     }
 
-    /// Takes back [`Self::promote`], if nothing was written.
+    /// Reverses [`Self::promote`] if nothing was written.
     pub(super) fn demote(&mut self, slot: usize) {
         self.leaf.set_shadow(slot, true);
     }
 
-    /// Puts `page`, of zeros that was allocated for it, into `slot`, which stays a hole.
+    /// Puts `page`, a new page of zeros, into `slot` as a shadow. The slot stays a hole.
     pub(super) fn put_shadow(&mut self, slot: usize, page: PageRef) {
         self.put_new(slot, page);
         self.demote(slot);
     }
 
-    /// Puts `page`, which was allocated for it, into `slot`.
+    /// Puts `page`, a new page, into `slot`.
     pub(super) fn put_new(&mut self, slot: usize, page: PageRef) {
         let old = self.leaf.replace_with_new(slot, page);
         self.stale.left(self.first + slot as u64, old);
     }
 
-    /// Makes sure that the page in `slot` may be written in place: a copy takes its place if need
-    /// be, or zeros if there is none.
+    /// Makes the page in `slot` writable in place. A page that may not be written is replaced by a
+    /// copy, and a hole by zeros.
     pub(super) fn own_page(&mut self, slot: usize) -> Result<(), AllocError> {
         if self.promote(slot) {
             return Ok(());
@@ -124,10 +123,9 @@ impl Tree {
         })
     }
 
-    /// Makes the pages those of `before`, a clone that was made earlier, and `before` what was
-    /// here.
+    /// Exchanges the pages with `before`, an earlier clone.
     ///
-    /// What was noted for mappings stays noted: a page may have been mapped in between.
+    /// The record of stale mappings stays: a page may have been mapped in between.
     pub(super) fn restore(&mut self, before: &mut Tree) {
         core::mem::swap(&mut self.root, &mut before.root);
         core::mem::swap(&mut self.level, &mut before.level);
@@ -137,10 +135,11 @@ impl Tree {
         Usage::of(&self.root)
     }
 
-    /// Lets `change` change the leaf for the page `index`, told that page's slot in it. Makes what
-    /// is missing of the way to it; a leaf that then holds no page is removed.
+    /// Changes the leaf of the page `index` with `change`. The second argument of `change` is the
+    /// page's slot in the leaf. Missing nodes on the path are created. A leaf without pages is
+    /// removed afterwards.
     ///
-    /// Without memory the tree is as it was.
+    /// If memory is short, the tree is unchanged.
     pub(super) fn change<R>(
         &mut self,
         index: u64,
@@ -157,7 +156,7 @@ impl Tree {
         result
     }
 
-    /// Drops an empty root, and roots that have nothing but a first child.
+    /// Drops an empty root, and each root whose only child is the first.
     fn lower(&mut self) {
         if self.usage() == Usage::NONE {
             self.root = None;
@@ -175,7 +174,7 @@ impl Tree {
         }
     }
 
-    /// The first child of the root, taken out of it, or shared if clones share the root.
+    /// The first child of the root. It is taken out, or shared if clones share the root.
     fn take_first(&mut self) -> Option<Shared<Node>> {
         let root = self.root.as_mut()?;
         if let Some(Node::Interior(node)) = root.get_mut() {
@@ -189,7 +188,7 @@ impl Tree {
     }
 }
 
-/// Puts new roots over `root` until there is a place for the page `index`.
+/// Adds roots above `root` until the tree has a slot for the page `index`.
 fn grow(root: &mut Option<Shared<Node>>, level: &mut u32, index: u64) -> Result<(), AllocError> {
     while index >= span(*level + 1) {
         if root.is_some() {
@@ -204,7 +203,7 @@ fn grow(root: &mut Option<Shared<Node>>, level: &mut u32, index: u64) -> Result<
     Ok(())
 }
 
-/// [`Tree::change`] below `link`, whose node has this `level`.
+/// [`Tree::change`] below `link`, a node of this `level`.
 fn descend<R>(
     link: &mut Option<Shared<Node>>,
     level: u32,
@@ -219,15 +218,15 @@ fn descend<R>(
     }
 }
 
-/// The slots of a node with this `level` and the page `first` as its first that have pages of
-/// `range`, which has one of the node's.
+/// The slots with pages of `range`, in a node of this `level` whose first page is `first`. `range`
+/// overlaps the node.
 fn slots(range: &Range<u64>, level: u32, first: u64) -> Range<usize> {
     let last = first + (span(level + 1) - 1);
     let start = slot(range.start.clamp(first, last), level);
     start..slot((range.end - 1).clamp(first, last), level) + 1
 }
 
-/// The bits of a page index that are the slot in its leaf.
+/// The bits of a page index that select the slot in its leaf.
 const LEAF_MASK: u64 = span(1) - 1;
 
 /// The number of pages below one slot of a node of this `level`.
@@ -235,7 +234,7 @@ const fn span(level: u32) -> u64 {
     1 << (SLOT_BITS * level)
 }
 
-/// The slot of a node of this `level` on the way to the page `index`.
+/// The slot on the path to the page `index`, in a node of this `level`.
 const fn slot(index: u64, level: u32) -> usize {
     (index >> (SLOT_BITS * level)) as usize % SLOTS
 }

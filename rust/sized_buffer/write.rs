@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writing: bytes into pages, which are made or copied as needed.
+//! Writing. Pages are allocated or copied as needed.
 
 use super::{
     node::SLOTS,
@@ -25,18 +25,18 @@ use kernel::{
 const LEAF_SIZE: usize = SLOTS * PAGE_SIZE;
 
 impl SizedBuffer {
-    /// Writes all that `source` has to `pos` and after.
+    /// Writes all bytes of `source` at `pos`.
     ///
     /// The twin of `qsb_write_at`. A hole before `pos` stays a hole; the buffer grows as needed.
     ///
-    /// Returns how many bytes were written, and why no more were:
+    /// Returns the number of bytes written, and the reason for the end:
     ///
-    /// - `Ok`: the source has no more;
+    /// - `Ok`: the source is empty;
     /// - [`EFAULT`]: the source failed;
-    /// - [`ENOMEM`]: there is no memory for more;
-    /// - [`EFBIG`]: there is no position for more ([`MAX_LEN`](super::MAX_LEN)).
+    /// - [`ENOMEM`]: there is no memory for more bytes;
+    /// - [`EFBIG`]: more bytes would be beyond [`MAX_LEN`](super::MAX_LEN).
     ///
-    /// Bytes after those written are as they were.
+    /// Bytes after those written are unchanged.
     pub fn write_from<S: Source + ?Sized>(&mut self, pos: u64, source: &mut S) -> Progress {
         let mut bytes = 0;
         loop {
@@ -56,15 +56,15 @@ impl SizedBuffer {
         }
     }
 
-    /// Writes `bytes` to `pos` and after, as [`Self::write_from`] does.
+    /// Writes `bytes` at `pos`, as [`Self::write_from`] does.
     ///
-    /// Returns how many bytes were written, or the error if there were none.
+    /// Returns the number of bytes written, or the error if it is 0.
     #[cfg(CONFIG_KUNIT = "y")]
     pub fn write_at(&mut self, pos: u64, mut bytes: &[u8]) -> Result<usize> {
         self.write_from(pos, &mut bytes).into_result()
     }
 
-    /// Writes up to `wanted` bytes to the leaf that has the byte at `at`, to its end at most.
+    /// Writes up to `wanted` bytes at `at`, up to the end of the leaf.
     fn write_leaf<S: Source + ?Sized>(
         &mut self,
         at: u64,
@@ -87,8 +87,8 @@ impl SizedBuffer {
 }
 
 impl LeafMut<'_> {
-    /// Writes to the bytes in `range` of the leaf, and returns how many were written and why no
-    /// more were.
+    /// Writes to the bytes in `range` of the leaf. Returns the number of bytes written and the
+    /// reason for the end.
     fn write<S: Source + ?Sized>(&mut self, range: Range<usize>, source: &mut S) -> Progress {
         let mut next = range.start;
         let end = loop {
@@ -109,9 +109,9 @@ impl LeafMut<'_> {
         Progress { bytes, end }
     }
 
-    /// Writes at most `wanted` bytes, to one chunk, at `offset` into the leaf.
+    /// Writes up to `wanted` bytes at `offset` in the leaf, to one chunk.
     ///
-    /// Returns how many bytes were moved, and how many the source was asked for.
+    /// Returns the number of bytes moved, and the number requested from the source.
     fn write_chunk<S: Source + ?Sized>(
         &mut self,
         offset: usize,
@@ -135,7 +135,7 @@ impl LeafMut<'_> {
         Ok((moved, asked))
     }
 
-    /// [`Self::write_chunk`] to new memory: there is none yet, or others hold it too.
+    /// [`Self::write_chunk`] to new memory: for a hole or a shared page.
     fn write_fresh<S: Source + ?Sized>(
         &mut self,
         slot: usize,
@@ -235,7 +235,7 @@ mod tests {
         Ok(())
     }
 
-    /// A source that fails half way.
+    /// A source that fails halfway.
     struct Half<'a>(&'a [u8], usize);
 
     impl Source for Half<'_> {

@@ -2,10 +2,10 @@
 
 //! Exchanging a range of pages with another tree.
 //!
-//! Whatever replaces or removes many pages is an exchange: with a tree that was built beside this
-//! one, with a clone of another buffer's, or with an empty one. It moves whole subtrees, so it
-//! takes O(log n) time for any length. The other tree then holds what was there, and whoever drops
-//! it frees that, with no lock held.
+//! Every replacement or removal of many pages is an exchange with another tree: a tree built for
+//! it, a clone of another buffer's tree, or an empty tree. An exchange moves whole subtrees, so it
+//! takes O(log n) time for any length. The other tree then holds the old pages. Its drop frees
+//! them, without a lock.
 
 use super::{
     own,
@@ -25,15 +25,15 @@ use kernel::{
 
 type Link = Option<Shared<Node>>;
 
-/// From so many pages on, an empty tree gets nodes to hold what is at the edges. Fewer are freed
-/// at once, which takes less than a millisecond.
+/// For ranges of at least this many pages, an empty tree gets nodes to hold the pages at the edges.
+/// Fewer pages are freed at once, in less than a millisecond.
 const WORTH_A_NODE: u64 = (SLOTS * SLOTS) as u64;
 
 impl Tree {
-    /// Exchanges the pages in `range` with those that `other` has there.
+    /// Exchanges the pages in `range` with those of `other`.
     ///
-    /// Without memory both hold what they held. Where `other` has no node, pages at the edges of
-    /// `range` are freed at once, unless there are many and there is memory for a node.
+    /// If memory is short, both trees are unchanged. Where `other` has no node, pages at the edges
+    /// of `range` are freed at once, unless the range is long and there is memory for a node.
     pub(in crate::sized_buffer) fn exchange(
         &mut self,
         range: &Range<u64>,
@@ -63,7 +63,7 @@ impl Tree {
         prepared
     }
 
-    /// Makes the tree as high as `level`.
+    /// Raises the tree to `level`.
     fn raise(&mut self, level: u32) -> Result<(), AllocError> {
         match level.checked_sub(1) {
             Some(below) => super::grow(&mut self.root, &mut self.level, span(below + 1)),
@@ -72,12 +72,12 @@ impl Tree {
     }
 }
 
-/// Whether `range` has all pages of a node of this `level`, whose first page is `first`.
+/// Whether `range` contains all pages of a node of this `level` whose first page is `first`.
 fn covers(range: &Range<u64>, level: u32, first: u64) -> bool {
     range.start <= first && range.end.saturating_sub(first) >= span(level + 1)
 }
 
-/// The slots of [`slots`] whose pages are not all in `range`: the first, the last, both or none.
+/// The slots of [`slots`] that `range` covers only in part: the first, the last, both or none.
 fn edges(
     range: &Range<u64>,
     level: u32,
@@ -85,15 +85,16 @@ fn edges(
 ) -> impl Iterator<Item = (usize, u64)> + use<'_> {
     let slots = slots(range, level, first);
     let last = Some(slots.end - 1).filter(|last| *last != slots.start);
-    // By its path, as `pin_init` has a `chain` as well.
+    // Called by its path, because `pin_init` has a `chain` as well.
     Iterator::chain(core::iter::once(slots.start), last)
         .map(move |slot| (slot, first + slot as u64 * span(level)))
         .filter(move |(_, first)| level > 0 && !covers(range, level - 1, *first))
 }
 
-/// Makes the nodes at the edges of `range` the trees' own, so that [`exchange`] cannot fail.
+/// Makes the nodes at the edges of `range` the trees' own. [`exchange`] then cannot fail.
 ///
-/// Where `other` has no node, it gets an empty one if that is worth it and there is memory.
+/// Where `other` has no node, it gets an empty one if the range is long enough ([`WORTH_A_NODE`])
+/// and there is memory.
 fn prepare(
     link: &mut Link,
     other: &mut Link,
@@ -128,8 +129,7 @@ fn prepare(
     Ok(())
 }
 
-/// [`Tree::exchange`] below two links, whose nodes have this `level` and the page `first` as their
-/// first.
+/// [`Tree::exchange`] below two links, to nodes of this `level` whose first page is `first`.
 fn exchange(link: &mut Link, other: &mut Link, level: u32, first: u64, range: &Range<u64>) {
     if covers(range, level, first) {
         core::mem::swap(link, other);
@@ -167,7 +167,7 @@ fn exchange(link: &mut Link, other: &mut Link, level: u32, first: u64, range: &R
     }
 }
 
-/// Takes out empty nodes that [`prepare`] has left at the edges of `range`.
+/// Removes the empty nodes that [`prepare`] left at the edges of `range`.
 fn prune(link: &mut Link, level: u32, range: &Range<u64>) {
     fn below(link: &mut Link, level: u32, first: u64, range: &Range<u64>) {
         if let Some(Node::Interior(node)) = link.as_mut().and_then(Shared::get_mut) {

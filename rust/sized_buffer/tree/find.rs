@@ -16,11 +16,11 @@ use super::{
 use core::ops::Range;
 use kernel::prelude::*;
 
-/// What the tree has at a page index.
+/// The content of the tree at a page index.
 pub(in crate::sized_buffer) enum Found<'a> {
-    /// A leaf; the page, if there is one, is in this slot of it.
+    /// A leaf, and the slot of the page in it. The slot may be empty.
     Leaf(&'a Leaf, usize),
-    /// Nothing, and nothing after it before the index `until`.
+    /// No leaf, and none after it before the index `until`.
     Nothing { until: u64 },
 }
 
@@ -53,7 +53,7 @@ impl Tree {
         }
     }
 
-    /// The first index in `range` that has a page, or that has none. Takes O(log n) time.
+    /// The first index in `range` with a page, or without one. Takes O(log n) time.
     pub(in crate::sized_buffer) fn find_next(
         &self,
         range: Range<u64>,
@@ -65,14 +65,14 @@ impl Tree {
             true => None,
             false => find_next(self.root.as_ref(), self.level, 0, &inside, has_page),
         };
-        // There is nothing beyond what the tree can hold.
+        // The tree has nothing beyond its span.
         let outside = Some(range.start.max(beyond)).filter(|_| !has_page);
         found.or(outside).filter(|index| *index < range.end)
     }
 }
 
-/// [`Tree::find_next`] below `link`, whose node has this `level`, the page `first` as its first,
-/// and a page of `range`.
+/// [`Tree::find_next`] below `link`, a node of this `level` whose first page is `first`. `range`
+/// overlaps the node.
 fn find_next(
     link: Option<&Shared<Node>>,
     level: u32,
@@ -83,7 +83,7 @@ fn find_next(
     let Some(node) = link else {
         return Some(range.start.max(first)).filter(|_| !has_page);
     };
-    // What has nothing to find is passed over, whatever its size.
+    // A subtree without a match is skipped, whatever its size.
     let Usage { pages, .. } = node.usage();
     if pages == if has_page { 0 } else { span(level + 1) } {
         return None;
