@@ -9,29 +9,29 @@
 //!    consumed the bytes. The least of these, and of the length, is [`Draining::position`]. The
 //!    bytes before it are gone for every handle, for good.
 //! 3. GET and SKIP move the position themselves. They consume what they return.
-//! 4. `read` and `splice` at the handle's own position return bytes that are *pending*: the driver
-//!    cannot tell `read` from `pread`, nor what `sendfile` gives back. A later position among the
-//!    pending bytes says that those before it were consumed. The position is checked when the call
-//!    returns to user space ([`Member::confirm_on_return`]), and by the next call on the handle.
+//! 4. `read` and `splice` at the handle's own position return bytes that are *pending*. The driver
+//!    cannot tell `read` from `pread`, nor see the bytes that `sendfile` gives back. A later
+//!    position among the pending bytes says that those before it were consumed. The position is
+//!    checked when the call returns to user space ([`Member::confirm_on_return`]), and by the next
+//!    call on the handle.
 //! 5. A call that waits for data at the handle's own position has consumed the bytes before: the
 //!    writer may wait for this room.
-//! 6. io_uring splits a request on a regular file, and moves the position at its end. Where the
-//!    next part lies beyond what the limit lets anybody write, the pending bytes are consumed. A
-//!    `pread` at such a place is `ENOBUFS`.
+//! 6. io_uring splits a request on a regular file, and moves the position at its end. If the next
+//!    part lies beyond the bytes that the limit allows to be written, the pending bytes are
+//!    consumed. A `pread` at such a place is `ENOBUFS`.
 //! 7. `lseek` consumes nothing. The position is checked before it moves.
 //!
 //! # Position and memory
 //!
-//! [`Draining::position`] moves at once. The pages are removed after that, and freed when no lock
-//! is held. Nodes that a clone shares have to be copied to remove pages. Without memory for that,
-//! the next drain or write tries again. So the position never depends on the memory at hand.
+//! [`Draining::position`] moves at once. The pages are removed after that, and freed without a
+//! lock. Removing pages copies the nodes that a clone shares. If there is no memory for the copies,
+//! the next drain or write tries again. So the position never depends on free memory.
 //!
 //! # Locks
 //!
 //! [`Draining`] is a part of `inner`, and so changes under its write side. [`Books`] have a lock of
-//! their own, because a reader changes them under the read side. A reader that finds that all
-//! readers have consumed more than is drained takes the write side, to drain. See
-//! [`locks`](super::locks).
+//! their own, because a reader changes them under the read side. If all readers have consumed more
+//! than is drained, a reader takes the write side to drain. See [`locks`](super::locks).
 //!
 //! [`Books`] and [`Own`] have files of their own.
 
@@ -83,21 +83,21 @@ use kernel::{
     },
 };
 
-/// The most calls on one handle that are checked when they return. The others are checked when the
-/// handle is used again.
+/// The largest number of calls on one handle that are checked at their return. Other calls are
+/// checked when the handle is used again.
 const MAX_CHECKS: i32 = 16;
 
-/// What has been drained.
+/// The drained part of a stream.
 pub(super) struct Draining {
     position: u64,
     /// Pages before this position have been freed. At most `position`.
     freed: u64,
-    /// How many entries the books have.
+    /// The number of entries in the books.
     readers: usize,
 }
 
 impl Draining {
-    /// Nothing is drained, and nobody reads.
+    /// The state of a new stream: no drained bytes and no readers.
     pub(super) fn new() -> Self {
         Self {
             position: 0,
@@ -106,7 +106,7 @@ impl Draining {
         }
     }
 
-    /// For a clone: the same bytes are gone, and nobody reads.
+    /// The state of a clone: the same drained bytes and no readers.
     pub(super) fn of_clone(&self) -> Self {
         Self {
             readers: 0,
@@ -129,13 +129,13 @@ impl Draining {
         self.freed < first_of_page(self.position)
     }
 
-    /// Notes that memory may be behind [`Self::position`] again, from `start` on.
+    /// Records that there may be memory before [`Self::position`] again, from `start` on.
     fn put_behind(&mut self, start: u64) {
         self.freed = self.freed.min(first_of_page(start));
     }
 
-    /// Takes out the memory of drained bytes. Without memory for shared nodes (see above) the next
-    /// call does it.
+    /// Removes the memory of drained bytes. If there is no memory to copy shared nodes (see above),
+    /// the next call removes it.
     fn free(&mut self, buffer: &mut SizedBuffer) -> Option<Removed> {
         if !self.has_pages() {
             return None;
@@ -152,12 +152,12 @@ fn first_of_page(pos: u64) -> u64 {
 }
 
 impl Inner {
-    /// Whether what readers consume is freed.
+    /// Whether bytes that readers consume are freed.
     pub(super) fn is_drained(&self) -> bool {
         self.is(Property::Drain) && !self.is(Property::Sealed)
     }
 
-    /// Whether a write at the limit waits, because readers can make room.
+    /// Whether a write at the limit waits for readers to make room.
     pub(super) fn can_drain(&self) -> bool {
         self.is_drained() && self.draining.has_readers()
     }
@@ -168,27 +168,26 @@ impl Inner {
         Some(consumed.min(self.buffer.len())).filter(|to| *to > self.draining.position)
     }
 
-    /// Whether there is something to drain or to free, by [`Stream::drain`].
+    /// Whether [`Stream::drain`] has something to drain or to free.
     fn is_due(&self, books: &Books) -> bool {
         self.drains_to(books).is_some() || (self.is_drained() && self.draining.has_pages())
     }
 
-    /// Takes out what memory is left behind the drained position. The caller drops it without the
-    /// lock.
+    /// Removes the memory left before the drained position. The caller drops it without the lock.
     pub(super) fn free_drained(&mut self) -> Option<Removed> {
         let removed = self.draining.free(&mut self.buffer);
         self.freed();
         removed
     }
 
-    /// As [`Inner::free_drained`], after a change that may have put memory behind the drained
-    /// position, from `start` on, because draining went on during the change.
+    /// As [`Inner::free_drained`], after a change during which draining continued. The change may
+    /// have added memory before the drained position, from `start` on.
     pub(super) fn free_behind(&mut self, start: u64) -> Option<Removed> {
         self.draining.put_behind(start);
         self.free_drained()
     }
 
-    /// To be called after memory was taken out: removes it from mappings and from the account.
+    /// Updates mappings and the account. Call it after memory was removed.
     fn freed(&mut self) {
         let stale = self.buffer.take_stale();
         self.unmap(stale, false);
@@ -206,7 +205,7 @@ impl Inner {
     }
 }
 
-/// What readers do to the books. Each returns whether the caller has to drop the view and call
+/// Updates of the books by readers. Each returns whether the caller has to drop the view and call
 /// [`Stream::drain`].
 impl View<'_> {
     /// As [`Books::confirm`].
@@ -247,7 +246,7 @@ impl View<'_> {
         self.books().note_read(reader, own, pos, end) && self.is_drained()
     }
 
-    /// As [`Books::continues`], which it returns.
+    /// As [`Books::continues`], with the same result.
     pub(super) fn continues(&self, member: &Member, pos: u64) -> bool {
         let reader = member.reader();
         reader.is_some_and(|reader| self.books().continues(reader, pos))
@@ -255,7 +254,7 @@ impl View<'_> {
 }
 
 impl Change<'_> {
-    /// Adds a reader. It has consumed what is drained.
+    /// Adds a reader. The drained bytes count as consumed by it.
     pub(super) fn enter(&mut self, new: NewReader) -> Arc<Reader> {
         self.draining.readers += 1;
         self.books().enter(new, self.draining.position)
@@ -267,13 +266,13 @@ impl Change<'_> {
         self.books().leave(reader);
     }
 
-    /// Moves the drained position to what all readers have consumed. Returns whether it moved: the
-    /// caller then has to call [`Stream::finish_drain`].
+    /// Moves the drained position to the position that all readers have consumed. Returns whether
+    /// it moved. The caller then has to call [`Stream::finish_drain`].
     pub(super) fn drain(&mut self) -> bool {
         let to = self.drains_to(&self.books());
         match to {
             Some(to) => self.draining.position = to,
-            // An earlier attempt may have found no memory.
+            // An earlier attempt may have failed for lack of memory.
             None if self.is_drained() => drop(self.free_drained()),
             None => (),
         }
@@ -282,13 +281,13 @@ impl Change<'_> {
 }
 
 impl Stream {
-    /// Drains what all readers have consumed.
+    /// Drains the bytes that all readers have consumed.
     pub(super) fn drain(&self) {
         self.drain_by(self.change_bytes());
     }
 
-    /// As [`Stream::drain`], or `EAGAIN` if that would wait for a lock. The books keep their state,
-    /// so the next call drains.
+    /// As [`Stream::drain`], but fails with `EAGAIN` instead of waiting for a lock. The books keep
+    /// their state, so the next call drains.
     pub(super) fn try_drain(&self) -> Result {
         self.drain_by(self.try_change_bytes()?);
         Ok(())
@@ -300,13 +299,13 @@ impl Stream {
         }
     }
 
-    /// Frees what was drained, and wakes writers that wait for room.
+    /// Frees drained bytes, and wakes writers that wait for room.
     pub(super) fn finish_drain<'a>(&'a self, mut inner: Change<'a>) {
         let range = inner.draining.freed..first_of_page(inner.draining.position);
         if range.end.saturating_sub(range.start) <= SLICE as u64 {
             inner.unmap(range, false);
         } else {
-            // No fault maps what is drained, so this need not hold up the others.
+            // No fault maps drained pages, so unmapping does not need the lock.
             drop(inner);
             self.unmap_ahead(range);
             inner = self.change_bytes();
@@ -317,7 +316,7 @@ impl Stream {
         drop(removed);
     }
 
-    /// Checks the position of a handle, and notes which of the pending bytes it has consumed.
+    /// Checks the position of a handle, and records the pending bytes that it has consumed.
     pub(crate) fn confirm(&self, member: &Member, file: &File) {
         if let Some(reader) = member.reader() {
             self.confirm_reader(reader, file);
@@ -333,7 +332,7 @@ impl Stream {
         }
     }
 
-    /// Notes that a handle, whose position is `pos`, has consumed the bytes before it.
+    /// Records that a handle at position `pos` has consumed the bytes before `pos`.
     pub(crate) fn consume(&self, member: &Member, pos: u64) {
         let due = self.read_bytes().consume(member, pos);
         if due {
@@ -341,8 +340,8 @@ impl Stream {
         }
     }
 
-    /// Notes that `lseek` has moved a handle to `pos`. That alone consumes nothing: the caller may
-    /// only want to know the length.
+    /// Records that `lseek` has moved a handle to `pos`. A seek alone consumes nothing: the caller
+    /// may only want to know the length.
     pub(crate) fn note_seek(&self, member: &Member, pos: u64) {
         if let Some(reader) = member.reader() {
             self.read_bytes().books().note_seek(reader, pos);
@@ -351,11 +350,11 @@ impl Stream {
 }
 
 impl Member {
-    /// Has the position of `file`, the handle's, checked when the current call returns to user
-    /// space.
+    /// Schedules a check of the handle's position, that of `file`, for the return of the current
+    /// call to user space.
     ///
-    /// A kernel thread never returns there, and memory may be short. The next call on the handle
-    /// checks then.
+    /// A kernel thread never returns to user space, and memory may be short. In these cases the
+    /// next call on the handle checks the position.
     pub(crate) fn confirm_on_return(&self, file: &File) {
         let Some(reader) = self.reader() else {
             return;
@@ -373,7 +372,7 @@ impl Member {
             stream.confirm_reader(&reader, file);
         });
         match queued {
-            // A worker of io_uring makes one call after the other before it runs what is queued.
+            // An io_uring worker makes several calls before it runs queued work.
             Ok(()) if is_user_task() => reader.caller.store(caller, Relaxed),
             Ok(()) => (),
             Err(_) => drop(reader.checks.fetch_sub(1, Relaxed)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mappings of a stream: faults, and pages that are taken out again.
+//! Mappings of a stream: faults and unmapping.
 
 use super::{
     Inner,
@@ -18,13 +18,14 @@ use core::ops::Range;
 use kernel::prelude::*;
 
 impl Stream {
-    /// Maps the page of a fault: what is there now, for as long as it stays there.
+    /// Maps the current page at the position of a fault.
     ///
-    /// `ENXIO` past the end, and where the bytes have been drained; `EIO` for a hole that gets no
-    /// memory, or would exceed the mount's, and for a page that is mapped too often; `ENOMEM` without memory for page tables.
+    /// `ENXIO` past the end and for drained bytes; `EIO` for a hole without memory for a page, or
+    /// beyond the mount's limit, and for a page with too many mappings; `ENOMEM` without memory for
+    /// page tables.
     pub(crate) fn fault(&self, fault: &Fault<'_>) -> Result {
         let pos = fault.page_index().checked_mul(PAGE_BYTES).ok_or(ENXIO)?;
-        // Most faults find a page, and only read.
+        // Most faults find a page, and need only the read side.
         let view = self.read_bytes();
         view.may_map(pos)?;
         if let Some(page) = view.buffer.mapped_page(pos) {
@@ -33,7 +34,7 @@ impl Stream {
         drop(view);
         let mut inner = self.change_bytes();
         inner.may_map(pos)?;
-        // Without memory it is a `SIGBUS`: `VM_FAULT_OOM` would have the fault tried for ever.
+        // Without memory the result is `SIGBUS`: `VM_FAULT_OOM` would retry the fault for ever.
         if inner.buffer.mapped_page(pos).is_none() {
             inner
                 .count_mapped_hole(|buffer| buffer.page_to_map(pos).map(drop))
@@ -42,10 +43,10 @@ impl Stream {
         map(fault, inner.buffer.mapped_page(pos).ok_or(EIO)?)
     }
 
-    /// Takes the pages of `range` out of all mappings, before a change will do so.
+    /// Unmaps the pages of `range`, ahead of a change that unmaps them.
     ///
-    /// That takes time in proportion to what is mapped, so it is done without the lock. The change
-    /// then finds only what was touched meanwhile.
+    /// Unmapping takes time proportional to the mapped pages, so it is done without the lock. The
+    /// change then finds only pages that were touched meanwhile.
     pub(super) fn unmap_ahead(&self, range: Range<u64>) {
         let inode = self.inspect().inode.clone();
         if let Some(inode) = inode {
@@ -54,8 +55,8 @@ impl Stream {
     }
 }
 
-/// Maps `page` while a lock keeps it in its place: a change after that finds the mapping, and takes
-/// it away.
+/// Maps `page`. The caller's lock keeps the page in place, so a later change finds the mapping and
+/// removes it.
 fn map(fault: &Fault<'_>, page: &PageRef) -> Result {
     if page.folio().refs() >= MAX_REFS {
         return Err(EIO);
@@ -64,7 +65,7 @@ fn map(fault: &Fault<'_>, page: &PageRef) -> Result {
 }
 
 impl Inner {
-    /// `ENXIO` if there is no byte in the page at `pos`, or none that is not drained.
+    /// `ENXIO` if the page at `pos` is past the end, or if all of its bytes are drained.
     fn may_map(&self, pos: u64) -> Result {
         let drained = self.draining.position();
         if pos >= self.buffer.len() || pos.saturating_add(PAGE_BYTES) <= drained {
@@ -73,8 +74,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes the pages of `range` out of all mappings. `gone` says that they are no more: private
-    /// copies go, too.
+    /// Unmaps the pages of `range`. `gone` says that the bytes no longer exist: private copies go
+    /// too.
     pub(super) fn unmap(&self, range: Range<u64>, gone: bool) {
         if let Some(inode) = &self.inode {
             inode.unmap(range, gone);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `QEMUFILE_STREAM_NOSHARE`: handles that only read get bytes, and no pages.
+//! `QEMUFILE_STREAM_NOSHARE`: read-only handles get bytes, and no references to pages.
 //!
-//! A page is charged to the memory cgroup of whoever wrote it, as long as there is a reference to
-//! it. A clone and a pipe hold such references, also after the stream has other bytes there: so a
-//! reader can make a writer pay for any number of old pages. With this property it cannot.
+//! A page is charged to the memory cgroup of its writer, as long as there is a reference to it. A
+//! clone and a pipe hold such references, even after the stream's content has been replaced. So a
+//! reader can make a writer pay for any number of old pages. This property prevents that.
 
 use super::{Access, Inner, Property, Stream};
 use crate::sys::{
@@ -15,7 +15,7 @@ use crate::sys::{
 use kernel::prelude::*;
 
 impl Inner {
-    /// `EPERM` if a handle with this access gets no references to the stream's pages.
+    /// `EPERM` if a handle with this access may not have references to the stream's pages.
     pub(super) fn may_share(&self, access: Access) -> Result {
         if self.is(Property::NoShare) && !access.write {
             return Err(EPERM);
@@ -25,8 +25,9 @@ impl Inner {
 }
 
 impl Stream {
-    /// Copies up to `len` bytes from `pos` on to new pages, which the caller pays for, and puts
-    /// these into `pipe`, while it has room. Returns how many bytes: 0 if there is none at `pos`.
+    /// Copies up to `len` bytes from `pos` on to new pages, and puts these into `pipe` while it has
+    /// room. The new pages are charged to the caller. Returns the number of bytes: 0 if there is
+    /// none at `pos`.
     ///
     /// `ENXIO` if the byte at `pos` has been drained; `ENOMEM`; `EINTR` if the task is killed.
     pub(super) fn give(&self, pos: u64, pipe: &mut Pipe<'_>, len: usize) -> Result<usize> {
@@ -38,7 +39,7 @@ impl Stream {
             if fatal_signal_pending() {
                 break Err(EINTR);
             }
-            // Without the lock: others need not wait until memory is reclaimed.
+            // Allocated without the lock, so that others do not wait for memory reclaim.
             let Some(copy) = spare.take().or_else(new_page) else {
                 break Err(ENOMEM);
             };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a stream is told to be: its limit, and its properties, `QEMUFILE_STREAM_*` of the ABI.
+//! Settings of a stream: its limit and its properties, `QEMUFILE_STREAM_*` of the ABI.
 
 use super::Stream;
 use crate::sys::abi;
@@ -10,7 +10,7 @@ use kernel::{
 };
 
 impl_flags!(
-    /// Properties of a stream. Each can be set, and not cleared.
+    /// Properties of a stream. A property can be set, but not cleared.
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub(crate) struct Properties(u32);
 
@@ -19,19 +19,19 @@ impl_flags!(
     pub(crate) enum Property {
         /// Bytes are added at the end only.
         AppendOnly = abi::QEMUFILE_STREAM_APPEND,
-        /// Nothing is written any more.
+        /// The stream can no longer be written.
         Sealed = abi::QEMUFILE_STREAM_SEALED,
-        /// What every handle that only reads has passed is freed, until the stream is sealed.
+        /// Bytes that every read-only handle has consumed are freed, until the stream is sealed.
         Drain = abi::QEMUFILE_STREAM_DRAIN,
-        /// Handles that only read get no references to pages.
+        /// Read-only handles get no references to pages.
         NoShare = abi::QEMUFILE_STREAM_NOSHARE,
-        /// Readers at the end of a file of a mount wait for handles that only write.
+        /// Readers at the end of a file of a mount wait for write-only handles.
         Follow = abi::QEMUFILE_STREAM_FOLLOW,
     }
 );
 
 impl Properties {
-    /// The properties that these bits of the ABI name. `EINVAL` for a bit that names none.
+    /// The properties of these bits of the ABI. `EINVAL` for an unknown bit.
     pub(crate) fn from_bits(bits: u32) -> Result<Self> {
         match bits & !Self::all_bits() {
             0 => Ok(Self(bits)),
@@ -39,10 +39,11 @@ impl Properties {
         }
     }
 
-    /// These and `add`.
+    /// These properties and `add`.
     ///
-    /// What is there to stay is not freed: `EINVAL` if `add` has both append-only and drained;
-    /// `EPERM` to make an append-only or sealed stream drained, or a drained one append-only.
+    /// Append-only and sealed data is not freed. `EINVAL` if `add` has both append-only and
+    /// drained; `EPERM` to make an append-only or sealed stream drained, or a drained stream
+    /// append-only.
     pub(super) fn with(self, add: Properties) -> Result<Self> {
         if add.contains_all(Property::AppendOnly | Property::Drain) {
             return Err(EINVAL);
@@ -59,17 +60,17 @@ impl Properties {
 }
 
 impl Stream {
-    /// Sets the most bytes that the stream may hold. If it holds more, it keeps them.
+    /// Sets the limit of the stream, in bytes. A stream that holds more keeps its bytes.
     pub(crate) fn set_limit(&self, limit: Option<u64>) {
         self.change_rules().max_len = limit;
         self.notify_all();
     }
 
-    /// Adds to the stream's properties, when no change is being made: none that was begun before
-    /// goes on after.
+    /// Adds properties to the stream, while no change is in progress. A change that began before
+    /// does not continue after.
     ///
-    /// Errors are those of [`Properties::with`], and `EINTR` if the task is being killed. Nothing
-    /// is added then.
+    /// Fails as [`Properties::with`] does, and with `EINTR` if the task is being killed. Nothing is
+    /// added then.
     pub(crate) fn add_properties(&self, add: Properties) -> Result {
         let writer = self.lock_for_writing()?;
         {

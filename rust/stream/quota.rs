@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The most bytes that several streams may hold together.
+//! Quotas: the limit on the bytes that several streams hold together.
 //!
-//! A stream of a mounted file system counts for its mount (`size=`). Any other counts for the user
-//! who made it, by opening the device or by CLONE (the module parameter `max_user_bytes`), unless
-//! that user has `CAP_SYS_RESOURCE`. It does not matter who writes to it. What counts is the memory
-//! of the data. Pages that a clone shares count in both streams. The page of a hole that was accessed
-//! through a mapping counts for a mount, as in tmpfs, but not for a user: a reader could use up
-//! what is left to the writer.
+//! A stream of a mounted file system counts for its mount (`size=`). Any other stream counts for
+//! the user who made it, by opening the device or by CLONE (the module parameter `max_user_bytes`).
+//! It does not count if that user has `CAP_SYS_RESOURCE`. The writer of the data does not matter.
+//! The memory of the data counts. Pages that a clone shares count in both streams. The page of a
+//! hole that was accessed through a mapping counts for a mount, as in tmpfs. It does not count for
+//! a user: a reader could use up the writer's quota.
 //!
-//! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never passes the
-//! limit, and what it did not take is given back when the [`Writer`] goes.
+//! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never exceeds the
+//! limit. The unused part is given back when the [`Writer`] is dropped.
 
 use super::{
     Inner,
@@ -44,14 +44,15 @@ use kernel::{
     },
 };
 
-/// How much of a stream is looked through at once, in bytes and in runs: what others wait for.
+/// The most that is scanned under one hold of the lock, in bytes and in runs of missing pages.
+/// Other tasks wait that long.
 const SCAN: u64 = 64 << 20;
 const RUNS: usize = 1024;
 
-/// The users who have streams that count.
+/// The users with streams that count.
 static USERS: UserTable<Option<Users>> = UserTable::new(None);
 
-/// What several streams hold together, and the most that they may hold.
+/// The bytes that several streams hold together, and their limit.
 pub(crate) struct Account {
     /// The most bytes.
     max: Atomic<u64>,
@@ -73,7 +74,7 @@ impl Account {
         self.max.load(Relaxed)
     }
 
-    /// Sets the most bytes. What is held already stays.
+    /// Sets the limit, in bytes. Bytes that are held already stay.
     pub(crate) fn set_max(&self, max: u64) {
         self.max.store(max, Relaxed);
     }
@@ -83,7 +84,7 @@ impl Account {
         self.held.load(Relaxed)
     }
 
-    /// Takes `bytes`, or as many whole pages of them as there are left, and returns how many.
+    /// Takes `bytes`, or as many whole pages as are left. Returns the number of bytes taken.
     pub(crate) fn take(&self, bytes: u64) -> u64 {
         let mut held = self.held.load(Relaxed);
         loop {
@@ -100,20 +101,20 @@ impl Account {
         }
     }
 
-    /// Gives back what was taken.
+    /// Gives back `bytes` that were taken.
     pub(crate) fn give_back(&self, bytes: u64) {
         self.held.fetch_sub(bytes, Relaxed);
     }
 }
 
-/// A user who has streams.
+/// A user with streams.
 struct User {
     number: u32,
     account: Account,
 }
 
-/// What there has to be memory for before the table is locked: memory may be reclaimed from the
-/// streams that leave it.
+/// The allocations for a new user. They are made before the table is locked: reclaim may drop
+/// streams, which then leave the table.
 struct NewUser {
     user: Arc<User>,
     node: RBTreeNodeReservation<u32, (Arc<User>, usize)>,
@@ -129,7 +130,7 @@ impl NewUser {
     }
 }
 
-/// Users by their numbers, each with how many streams refer to it.
+/// Users by number, each with the number of its streams.
 struct Users(RBTree<u32, (Arc<User>, usize)>);
 
 impl Users {
@@ -137,7 +138,7 @@ impl Users {
         Self(RBTree::new())
     }
 
-    /// Adds a stream of a user, who is `new` if not known yet.
+    /// Adds a stream of a user. `new` is inserted if the user is not known yet.
     fn join(&mut self, new: NewUser) -> Arc<User> {
         let NewUser { user, node } = new;
         if let Some((known, streams)) = self.0.get_mut(&user.number) {
@@ -149,7 +150,7 @@ impl Users {
         user
     }
 
-    /// Takes a stream away again.
+    /// Removes a stream of a user.
     fn leave(&mut self, number: u32) {
         let Some((_, streams)) = self.0.get_mut(&number) else {
             return;
@@ -167,7 +168,7 @@ struct UserStream(Arc<User>);
 impl Drop for UserStream {
     fn drop(&mut self) {
         let number = self.0.number;
-        // Cannot fail: the member has joined.
+        // Cannot fail: the user has joined.
         let _ = USERS.with(|users| {
             if let Some(users) = users {
                 users.leave(number);
@@ -176,7 +177,7 @@ impl Drop for UserStream {
     }
 }
 
-/// Who pays for a stream.
+/// The payer of a stream.
 enum Payer {
     User(UserStream),
     Mount(Arc<Account>),
@@ -191,19 +192,20 @@ impl Payer {
     }
 }
 
-/// What one stream counts, if it counts.
+/// The bytes that one stream counts, if it counts.
 pub(super) struct Quota {
     payer: Option<Payer>,
-    /// What the stream holds, in bytes.
+    /// Bytes that the stream holds.
     held: u64,
-    /// What is paid for a change that is being made, and not used yet, in bytes.
+    /// Bytes paid for the current change and not yet used.
     paid: u64,
 }
 
 impl Quota {
-    /// For a new stream that holds `bytes`: of the current task's user, or of a mount's account.
+    /// The quota of a new stream that holds `bytes`. The payer is the account of a mount, or the
+    /// current task's user.
     ///
-    /// `ENOSPC` if that may not hold them, `ENOMEM`.
+    /// `ENOSPC` if the payer's limit does not allow `bytes`, `ENOMEM`.
     pub(super) fn new(mount: Option<&Arc<Account>>, bytes: u64) -> Result<Self> {
         let payer = match mount {
             Some(account) => Some(Payer::Mount(account.clone())),
@@ -221,7 +223,7 @@ impl Quota {
         Ok(quota)
     }
 
-    /// The current task's user, if the streams of that user count.
+    /// The current task's user; [`None`] if that user's streams do not count.
     fn user() -> Result<Option<UserStream>> {
         let max = *crate::module_parameters::max_user_bytes.value_ref();
         if max == 0 || current_is_unlimited() {
@@ -237,7 +239,8 @@ impl Quota {
         self.payer.is_some()
     }
 
-    /// Pays for `bytes`, or as many whole pages of them as there are left, and returns how many.
+    /// Pays for `bytes`, or for as many whole pages as are left. Returns the number of bytes paid
+    /// for.
     fn pay(&mut self, bytes: u64) -> u64 {
         let Some(payer) = &self.payer else {
             return bytes;
@@ -247,7 +250,7 @@ impl Quota {
         paid
     }
 
-    /// Takes back [`Quota::pay`], for bytes that were not used.
+    /// Reverses [`Quota::pay`] for `bytes` that were not used.
     fn refund(&mut self, bytes: u64) {
         self.paid -= bytes;
         if let Some(payer) = &self.payer {
@@ -255,7 +258,7 @@ impl Quota {
         }
     }
 
-    /// Notes what the stream holds now, in bytes.
+    /// Records that the stream holds `held` bytes now.
     fn settle(&mut self, held: u64) {
         let Some(account) = self.payer.as_ref().map(Payer::account) else {
             return;
@@ -264,7 +267,7 @@ impl Quota {
             account.give_back(self.held - held);
         } else {
             let grown = held - self.held;
-            // All that grows is paid for. Were it not, it would count all the same.
+            // All growth is paid for. Unpaid growth would count all the same.
             let paid = grown.min(self.paid);
             self.paid -= paid;
             account.held.fetch_add(grown - paid, Relaxed);
@@ -289,12 +292,12 @@ impl Drop for Quota {
 }
 
 impl Inner {
-    /// To be called after memory was freed without a [`Writer`].
+    /// Updates the account. Call it after memory was freed without a [`Writer`].
     pub(super) fn settle(&mut self) {
         self.quota.settle(self.held());
     }
 
-    /// The memory that counts, in bytes.
+    /// The bytes that count.
     pub(super) fn held(&self) -> u64 {
         match self.is_file {
             true => self.buffer.held(),
@@ -302,8 +305,8 @@ impl Inner {
         }
     }
 
-    /// Has the page of a hole, which `make` makes for a mapping, counted: `ENOSPC`, and the errors
-    /// of `make`.
+    /// Charges the page that `make` adds to a hole for a mapping. `ENOSPC`, and the errors of
+    /// `make`.
     pub(super) fn count_mapped_hole(
         &mut self,
         make: impl FnOnce(&mut SizedBuffer) -> Result,
@@ -324,8 +327,8 @@ impl Inner {
 }
 
 impl Writer<'_> {
-    /// Pays for the pages that a change of `len` bytes from `pos` on may add. Returns for
-    /// how many of the bytes, from `pos` on, there are pages.
+    /// Pays for the pages that a change of `len` bytes at `pos` may add. Returns the number of
+    /// bytes, from `pos` on, with pages that exist or are paid for.
     pub(super) fn pay(&self, pos: u64, len: u64) -> u64 {
         let mut reached = pos.saturating_add(len);
         self.each_missing(pos, len, |quota, start, bytes| {
@@ -338,7 +341,7 @@ impl Writer<'_> {
         reached.saturating_sub(pos).min(len)
     }
 
-    /// As [`Writer::pay`], for all of `range` or none of it: `ENOSPC`.
+    /// As [`Writer::pay`], for all of `range` or none of it; `ENOSPC` if less is left.
     pub(super) fn pay_for(&self, range: &Range<u64>) -> Result {
         let len = range.end - range.start;
         if self.pay(range.start, len) < len {
@@ -347,9 +350,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// As [`Writer::pay`], for a change that adds `most` bytes at the most: all or nothing.
+    /// As [`Writer::pay`], for a change that adds at most `most` bytes. Pays for all of it or for
+    /// nothing.
     ///
-    /// `ENOSPC` if that is more than is left.
+    /// `ENOSPC` if less is left.
     pub(super) fn pay_at_most(&self, pos: u64, len: u64, most: u64) -> Result {
         let mut needed: u64 = 0;
         self.each_missing(pos, len, |_, _, bytes| {
@@ -363,10 +367,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Calls `f` for each run of missing pages, with where it begins and its bytes, until it
-    /// returns false; for none if the stream does not count.
+    /// Calls `f` with the start and the length of each run of missing pages, until `f` returns
+    /// false. Does nothing if the stream does not count.
     ///
-    /// Nobody else adds pages meanwhile.
+    /// No other task adds pages meanwhile.
     fn each_missing(&self, pos: u64, len: u64, mut f: impl FnMut(&mut Quota, u64, u64) -> bool) {
         if !self.stream.counted {
             return;
@@ -408,7 +412,7 @@ mod tests {
 
     const PAGE: u64 = PAGE_BYTES;
 
-    /// A stream more of a user who may hold `max` bytes.
+    /// Adds a stream of a user with a limit of `max` bytes.
     fn join(users: &mut Users, number: u32, max: u64) -> Result<Arc<User>> {
         Ok(users.join(NewUser::new(number, max)?))
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changing how long a stream is, and where it has memory.
+//! Changes of a stream's length, holes and reserved memory.
 
 use super::{
     Inner,
@@ -17,12 +17,12 @@ use core::ops::Range;
 use kernel::prelude::*;
 
 impl Writer<'_> {
-    /// Sets the stream's length, and returns what it is then.
+    /// Sets the stream's length. Returns the new length.
     ///
-    /// `EPERM` if the stream is sealed, or only appended to and would shrink; `ENOSPC` beyond the
-    /// limit; `ENXIO` for a length that has been drained; `EFBIG`, `ENOMEM`.
+    /// `EPERM` if the stream is sealed, or if it is append-only and would shrink; `ENOSPC` beyond
+    /// the limit; `ENXIO` for a length before the drained position; `EFBIG`, `ENOMEM`.
     pub(crate) fn set_len(&self, len: u64) -> Result<u64> {
-        // None if the stream grows.
+        // The range is empty if the stream grows.
         self.stream
             .unmap_ahead(len.next_multiple_of(PAGE_BYTES)..self.len());
         let removed = {
@@ -41,7 +41,7 @@ impl Writer<'_> {
             let removed = inner.buffer.set_len(len)?;
             inner.publish();
             if shrinks {
-                // Private copies of pages behind the end go as well.
+                // Private copies of pages after the end go as well.
                 inner.unmap(len.next_multiple_of(PAGE_BYTES)..before, true);
             }
             removed
@@ -51,17 +51,17 @@ impl Writer<'_> {
         Ok(len)
     }
 
-    /// Makes a hole of a part of the stream.
+    /// Makes a part of the stream a hole.
     ///
-    /// `EPERM` if the stream is sealed or only appended to; `ENOMEM`.
+    /// `EPERM` if the stream is sealed or append-only; `ENOMEM`.
     pub(crate) fn punch(&self, range: Range<u64>) -> Result {
         self.stream.unmap_ahead(range.clone());
         let mut inner = self.stream.change_bytes();
         if inner.is(Property::Sealed) || inner.is(Property::AppendOnly) {
             return Err(EPERM);
         }
-        // The last page has zeros after the end, so all of it can go. There may be reserved pages
-        // after it.
+        // The last page has zeros after the end, so all of it can be removed. Reserved pages may
+        // follow it.
         let last = inner.buffer.len().next_multiple_of(PAGE_BYTES);
         let end = if range.end < inner.buffer.len() {
             range.end
@@ -75,12 +75,12 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Makes zeros of a part of the stream, with memory set aside for them, and makes the stream
-    /// long enough to have it unless `keep_size`.
+    /// Zeroes a part of the stream and reserves memory for it. Without `keep_size`, the stream
+    /// grows to the end of the part.
     ///
-    /// `EPERM` if the stream is sealed or only appended to; `ENOSPC` beyond the limit; `ENXIO` for
-    /// a part that has been drained; `ENOMEM`; `EINTR` if the task is being killed. The stream is
-    /// then as it was.
+    /// `EPERM` if the stream is sealed or append-only; `ENOSPC` beyond the limit; `ENXIO` for a
+    /// part that has been drained; `ENOMEM`; `EINTR` if the task is being killed. The stream is
+    /// then unchanged.
     pub(crate) fn zero(&self, range: Range<u64>, keep_size: bool) -> Result {
         {
             let inner = self.stream.inspect();
@@ -97,10 +97,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Sets memory aside for a part of the stream, and makes the stream at least that long unless
-    /// `keep_size`.
+    /// Reserves memory for a part of the stream. Without `keep_size`, the stream grows to the end
+    /// of the part.
     ///
-    /// Errors are those of [`Writer::zero`], but a stream that is only appended to may be reserved.
+    /// Fails as [`Writer::zero`] does, but an append-only stream is allowed.
     pub(crate) fn reserve(&self, range: Range<u64>, keep_size: bool) -> Result {
         let before = {
             let inner = self.stream.share_pages();
@@ -110,7 +110,7 @@ impl Writer<'_> {
         self.pay_for(&range)?;
         let reserved = in_slices(&range, |start, len| {
             let mut inner = self.stream.change_bytes();
-            // What readers have drained meanwhile needs no memory.
+            // Bytes that readers have drained meanwhile need no memory.
             let end = start + len;
             let start = start.max(inner.draining.position().min(end));
             inner.buffer.reserve(start, end - start)?;
@@ -123,7 +123,7 @@ impl Writer<'_> {
         let removed = {
             let mut inner = self.stream.change_bytes();
             let removed = if reserved.is_err() {
-                // Nothing else has changed meanwhile but for what was drained.
+                // Draining is the only other change meanwhile.
                 let reserved = inner.buffer.take_back(range, before);
                 (Some(reserved), inner.free_behind(0))
             } else {
@@ -141,8 +141,8 @@ impl Writer<'_> {
     }
 }
 
-/// Calls `each` for slices of `range`, told where each begins and how long it is, without a lock
-/// between. `EINTR` if the task is being killed.
+/// Calls `each` with the start and the length of each slice of `range`. No lock is held between the
+/// calls. `EINTR` if the task is being killed.
 fn in_slices(range: &Range<u64>, mut each: impl FnMut(u64, u64) -> Result) -> Result {
     let mut next = range.start;
     while next < range.end {
@@ -157,8 +157,8 @@ fn in_slices(range: &Range<u64>, mut each: impl FnMut(u64, u64) -> Result) -> Re
 }
 
 impl Inner {
-    /// Whether the stream may get memory for `range`, and be as long as that: the errors are those
-    /// of [`Writer::reserve`].
+    /// Whether the stream may get memory for `range` and grow to its end. The errors are those of
+    /// [`Writer::reserve`].
     fn may_reserve(&self, range: &Range<u64>) -> Result {
         if self.is(Property::Sealed) {
             return Err(EPERM);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that a stream shares with others: clones, reflinks, pages lent to pipes and taken from
-//! them.
+//! Sharing of pages: clones, reflinks, and pages lent to pipes and taken from them.
 
 use super::{
     Access,
@@ -35,12 +34,12 @@ use kernel::{
 };
 
 impl Stream {
-    /// Makes another stream with the same bytes, which the two share until one is written to, for
-    /// a handle with this access.
+    /// Makes another stream with the same bytes, for a handle with this access. The two streams
+    /// share the bytes until one is written to.
     ///
-    /// It has the limit and the home of this one; of its properties those about sharing, as the
-    /// pages are the same, and about its end. Takes O(1) time and memory: `ENOMEM` if there is
-    /// none. `EPERM` if the handle may not share pages.
+    /// The clone has the limit and the home of this stream. It keeps the properties about sharing,
+    /// because the pages are the same, and about the end of the stream. Takes O(1) time and memory.
+    /// `ENOMEM` if there is no memory; `EPERM` if the handle may not share pages.
     pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
         let (buffer, draining, limit, properties) = {
             let inner = self.share_pages();
@@ -58,8 +57,8 @@ impl Stream {
         Self::with(self.home.clone(), buffer, draining, limit, properties)
     }
 
-    /// A copy of the stream's bytes, which shares their pages, for a handle with this access; and
-    /// where those begin that have not been drained.
+    /// A copy of the stream's bytes, for a handle with this access, and the drained position. The
+    /// copy shares the pages.
     ///
     /// `EPERM` if the handle may not share pages.
     pub(crate) fn snapshot(&self, access: Access) -> Result<(SizedBuffer, u64)> {
@@ -68,12 +67,12 @@ impl Stream {
         Ok((inner.buffer.try_clone()?, inner.draining.position()))
     }
 
-    /// Lends up to `len` bytes from `pos` on to `pipe`, while it has room, or copies them if the
-    /// handle may not share pages. Returns how many.
+    /// Lends up to `len` bytes from `pos` on to `pipe`, while it has room. Copies them if the
+    /// handle may not share pages. Returns the number of bytes.
     ///
-    /// Also returns whether to look at the handle's position when the call returns, and waits, as
-    /// [`Stream::copy_out`] does, with the same errors, and `EPIPE` if nobody is left to read from
-    /// the pipe then.
+    /// Also returns whether to check the handle's position when the call returns. Waits, and fails,
+    /// as [`Stream::copy_out`] does; also fails with `EPIPE` if the pipe has no reader left after
+    /// the wait.
     pub(crate) fn lend(
         &self,
         member: &Member,
@@ -86,7 +85,7 @@ impl Stream {
         let mut done = 0;
         let mut inner = loop {
             match self.wait_for_data(member, pos, own, Patience::Locks) {
-                // The task that will write these bytes may have to read from the pipe first.
+                // The writer of these bytes may have to read from the pipe first.
                 Err(err) if err == EAGAIN && !nonblocking => {
                     pipe.unlocked(|| {
                         self.wait_for_data(member, pos, own, Patience::Bytes)
@@ -124,8 +123,8 @@ impl Stream {
 }
 
 impl Inner {
-    /// Where in its page the byte at `pos` is, and how many bytes there are from there on, in the
-    /// page and before the end: up to `most`.
+    /// The offset in its page of the byte at `pos`, and the number of bytes from there to the end
+    /// of the page or of the stream, at most `most`.
     pub(super) fn part_of_page(&self, pos: u64, most: usize) -> (usize, usize) {
         let left = self.buffer.len().saturating_sub(pos);
         let offset = (pos % PAGE_BYTES) as usize;
@@ -140,8 +139,8 @@ impl Inner {
 impl Writer<'_> {
     /// Makes `page` the stream's content at `pos`.
     ///
-    /// `EINVAL` if `pos` is not at the start of a page; `ENXIO` if it has been drained meanwhile;
-    /// `ENOMEM`, `EFBIG`.
+    /// `EINVAL` if `pos` is not at the start of a page; `ENXIO` if `pos` has been drained
+    /// meanwhile; `ENOMEM`, `EFBIG`.
     pub(crate) fn adopt(&self, pos: u64, page: PageRef) -> Result {
         {
             let mut inner = self.stream.change_bytes();
@@ -155,13 +154,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Makes `len` bytes of the stream, from `to` on, those of `source` from `from` on, by sharing
-    /// their pages.
+    /// Replaces `len` bytes of the stream at `to` with those of `source` at `from`, by sharing
+    /// pages.
     ///
-    /// Takes O(log n) time if `to` and `from` are the same position. `EINVAL` if positions are not
-    /// at the start of pages, or if the end is inside a page and not the end of both; `ENXIO` for
-    /// what has been drained; `ENOMEM`; `EINTR` if the task is being killed. The stream is then as
-    /// it was.
+    /// Takes O(log n) time if `to` and `from` are equal. `EINVAL` if a position is not at the start
+    /// of a page, or if the end is inside a page and is not the end of both; `ENXIO` for bytes that
+    /// have been drained; `ENOMEM`; `EINTR` if the task is being killed. The stream is then
+    /// unchanged.
     pub(crate) fn share(&self, to: u64, source: SizedBuffer, from: u64, len: u64) -> Result {
         let end = from.checked_add(len).filter(|&end| end <= source.len());
         let end = end.ok_or(EINVAL)?;
@@ -173,7 +172,7 @@ impl Writer<'_> {
             return Err(EINVAL);
         }
         self.pay_at_most(to, len, source.allocated())?;
-        // The length stays as it is while this is the only writer.
+        // The length does not change while this is the only writer.
         let is_end = end == source.len() && to_end >= self.len();
         if end % PAGE_BYTES != 0 && !is_end {
             return Err(EINVAL);
@@ -188,7 +187,7 @@ impl Writer<'_> {
     }
 }
 
-/// A buffer that shares the pages of `range` of `source`, from `to` on.
+/// A buffer that shares the pages of `range` of `source`. They begin at `to`.
 fn shifted(source: &SizedBuffer, range: Range<u64>, to: u64) -> Result<SizedBuffer> {
     let mut shifted = SizedBuffer::new();
     let mut next = range.start;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a copy to or from the caller's memory gives up.
+//! Detection of stalled copies to or from the caller's memory.
 
 use kernel::prelude::*;
 
-/// How often a copy may get nothing of memory that was just faulted in.
+/// The largest number of consecutive copies that may move nothing after a fault-in.
 const MAX_STALLS: u32 = 8;
 
-/// The rule for a loop that copies with page faults disabled, and faults memory in between: a copy
-/// and a fault-in that together make no progress end the call.
+/// The rule for a loop that copies with page faults disabled and faults memory in between copies.
+/// The call ends if copy and fault-in together make no progress.
 ///
-/// That fault-in says that memory is there does not mean that a copy gets some of it. The copy may
-/// want more at once than is there: `clear_user()` of arm64 does nothing for fewer than 8 bytes
-/// before a fault. So one byte is tried next, as `generic_perform_write()` shortens its chunks. Or
-/// the memory cannot be accessed this way at all: a shadow stack, a wrong MTE tag.
+/// A successful fault-in does not guarantee that the next copy makes progress. The copy may need
+/// more bytes at once than are mapped: `clear_user()` of arm64 does nothing for fewer than 8 bytes
+/// before a fault. So the next copy tries one byte, as `generic_perform_write()` shortens its
+/// chunks. Or the memory cannot be accessed this way at all: a shadow stack, a wrong MTE tag.
 pub(super) struct Stall(u32);
 
 impl Stall {
@@ -21,7 +21,7 @@ impl Stall {
         Self(0)
     }
 
-    /// How many of `most` bytes the next copy may try.
+    /// The number of the `most` bytes that the next copy may try.
     pub(super) fn limit(&self, most: usize) -> usize {
         if self.0 == 0 {
             most
@@ -30,8 +30,8 @@ impl Stall {
         }
     }
 
-    /// Notes that a copy moved `bytes`, and none of those that it tried after. `EFAULT` if that has
-    /// been too often none at all.
+    /// Records that a copy moved `bytes` and then stopped. `EFAULT` after more than [`MAX_STALLS`]
+    /// consecutive copies of 0 bytes.
     pub(super) fn note(&mut self, bytes: usize) -> Result {
         self.0 = if bytes > 0 { 0 } else { self.0 + 1 };
         if self.0 > MAX_STALLS {

@@ -22,9 +22,9 @@ use kernel::{
 pub(super) struct Waiters {
     #[pin]
     changed: CondVar,
-    /// How many wait. It grows under the read side, which is given up to wait. So a task that
-    /// changes something under the write side, and looks here after, misses nobody: see
-    /// [`locks`](super::locks).
+    /// The number of waiting tasks. It is incremented under the read side, and the wait releases
+    /// the read side. So a task that makes a change under the write side, and reads this counter
+    /// after, misses no waiter: see [`locks`](super::locks).
     asleep: Atomic<i32>,
 }
 
@@ -36,7 +36,7 @@ impl Waiters {
         })
     }
 
-    /// Gives up the read side until woken. Returns whether a signal is pending.
+    /// Releases the read side and sleeps until woken. Returns whether a signal is pending.
     pub(super) fn wait(&self, view: &mut View<'_>) -> bool {
         self.asleep.fetch_add(1, Relaxed);
         let interrupted = view.wait(&self.changed);
@@ -44,7 +44,7 @@ impl Waiters {
         interrupted
     }
 
-    /// As [`Waiters::wait`], for some time at the most.
+    /// As [`Waiters::wait`], for at most `time`.
     pub(super) fn wait_for(&self, view: &mut View<'_>, time: Jiffies) -> bool {
         self.asleep.fetch_add(1, Relaxed);
         let result = view.wait_for(&self.changed, time);
@@ -52,8 +52,7 @@ impl Waiters {
         matches!(result, CondVarTimeoutResult::Signal { .. })
     }
 
-    /// Wakes all. To be called without the lock, after what they wait for was changed under the
-    /// write side.
+    /// Wakes all waiters. Call it without the lock, after a change under the write side.
     pub(super) fn notify(&self) {
         if self.asleep.load(Relaxed) != 0 {
             self.changed.notify_all();
