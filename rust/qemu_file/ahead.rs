@@ -4,17 +4,16 @@
 
 use kernel::prelude::*;
 
-/// Up to `N` bytes that were read ahead: QEMU's `buf`, `buf_index` and `buf_size` of a file that is
-/// read.
+/// Up to `N` bytes read ahead: QEMU's `buf`, `buf_index` and `buf_size` of a file open for reading.
 pub struct ReadAhead<const N: usize> {
     bytes: [u8; N],
     len: usize,
-    /// The position in the backend of the first byte.
+    /// The backend position of the first byte.
     pos: u64,
 }
 
 impl<const N: usize> ReadAhead<N> {
-    /// Makes one that holds nothing.
+    /// Makes an empty one.
     pub const fn new() -> Self {
         Self {
             bytes: [0; N],
@@ -23,14 +22,16 @@ impl<const N: usize> ReadAhead<N> {
         }
     }
 
-    /// Copies bytes from position `pos` on to `buf`, and returns how many: 0 at the end only.
+    /// Copies bytes from position `pos` on to `buf`. Returns the number of bytes: 0 at the end
+    /// only.
     ///
-    /// Where there are none, `fill` is called with room and the position of what belongs there, and
-    /// returns how many bytes it got: 0 at the end only. Bytes from position `keep` on, which is at
-    /// most `pos`, are kept: a backend that cannot go back still has to give them.
+    /// If no bytes are held there, `fill` is called with free room and the backend position for it.
+    /// It returns the number of bytes it got: 0 at the end only. Bytes from position `keep` on are
+    /// kept, because a backend that cannot seek back may have to return them. `keep` is at most
+    /// `pos`.
     ///
-    /// The twin of `qemu_fill_buffer`. Unlike there, a full buffer is no end. Fails with [`EINVAL`]
-    /// if `pos` is `N` bytes after `keep` or more, and as `fill` does.
+    /// The twin of `qemu_fill_buffer`. Unlike in QEMU, a full buffer is not the end. Fails with
+    /// [`EINVAL`] if `pos` is `N` bytes or more after `keep`, and with the errors of `fill`.
     #[inline]
     pub fn get(
         &mut self,
@@ -57,7 +58,7 @@ impl<const N: usize> ReadAhead<N> {
         }
     }
 
-    /// What there is from position `pos` on.
+    /// The bytes held from position `pos` on.
     #[inline]
     pub fn from(&self, pos: u64) -> &[u8] {
         let offset = pos.checked_sub(self.pos).map(usize::try_from);
@@ -67,7 +68,7 @@ impl<const N: usize> ReadAhead<N> {
         }
     }
 
-    /// Forgets what is before position `pos`, and all if it is not from there on.
+    /// Drops the bytes before position `pos`; drops all bytes if none is held at `pos`.
     fn keep_from(&mut self, pos: u64) {
         let len = self.from(pos).len();
         if len > 0 {
@@ -78,7 +79,7 @@ impl<const N: usize> ReadAhead<N> {
     }
 }
 
-/// Copies as many bytes as both slices have, and returns how many.
+/// Copies as many bytes as fit. Returns the number of bytes.
 fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let len = from.len().min(to.len());
     if let (Some(from), Some(to)) = (from.get(..len), to.get_mut(..len)) {
@@ -91,7 +92,7 @@ fn copy(from: &[u8], to: &mut [u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// Copies what `BYTES` has at `pos`.
+    /// Copies from `BYTES` at `pos`.
     fn fill(room: &mut [u8], pos: u64) -> Result<usize> {
         const BYTES: &[u8] = b"migration";
         let pos = usize::try_from(pos)?;
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(ahead.get(&mut bytes, 3, 3, never)?, 1);
         assert_eq!(ahead.get(&mut bytes, 4, 3, fill)?, 3);
         assert_eq!(&bytes, b"ati");
-        // The one before was kept.
+        // The byte before was kept.
         assert_eq!(ahead.get(&mut bytes, 3, 3, never)?, 3);
         assert_eq!(&bytes, b"rat");
         assert_eq!(ahead.from(7), b"");
@@ -127,7 +128,7 @@ mod tests {
         assert_eq!(ahead.get(&mut bytes, 3, 0, fill)?, 1);
         assert_eq!(ahead.get(&mut bytes, 4, 0, fill), Err(EINVAL));
         assert_eq!(ahead.get(&mut bytes, 4, 1, fill)?, 1);
-        // Anywhere, for a backend that can give anything.
+        // Any position, for a backend that can seek.
         assert_eq!(ahead.get(&mut bytes, 7, 7, fill)?, 2);
         assert_eq!(ahead.get(&mut bytes, 0, 0, fill)?, 3);
         assert_eq!(ahead.get(&mut bytes, 9, 9, fill)?, 0);

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A list that is mostly short.
+//! A list that is usually short.
 
 use kernel::{
     alloc::Flags,
     prelude::*, //
 };
 
-/// The memory is kept on behalf of whoever uses the stream.
+/// The memory is charged to the memory cgroup of the task that uses the stream.
 const FLAGS: Flags = GFP_KERNEL_ACCOUNT;
 
-/// A list that allocates nothing for up to `N` items.
+/// A list that needs no allocation for up to `N` items.
 pub struct Few<T, const N: usize> {
     few: [T; N],
-    /// How many there are in `few`: 0 if there are any in `many`.
+    /// The number of items in `few`; 0 if `many` is in use.
     len: usize,
     many: KVec<T>,
-    /// What `many` is first allocated for.
+    /// The number of items that `many` is first allocated for.
     expected: usize,
 }
 
 impl<T: Copy, const N: usize> Few<T, N> {
-    /// Makes an empty list for `expected` items or so; `filler` is any item.
+    /// Makes an empty list for about `expected` items. `filler` is any item.
     pub const fn new(filler: T, expected: usize) -> Self {
         Self {
             few: [filler; N],
@@ -39,7 +39,7 @@ impl<T: Copy, const N: usize> Few<T, N> {
         }
     }
 
-    /// The items, to be changed.
+    /// The items, mutable.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         match self.many.is_empty() {
             true => self.few.get_mut(..self.len).unwrap_or_default(),
@@ -47,7 +47,7 @@ impl<T: Copy, const N: usize> Few<T, N> {
         }
     }
 
-    /// Adds copies of `items`. Fails with [`ENOMEM`], with none added.
+    /// Adds copies of `items`. Fails with [`ENOMEM`], and then adds none.
     pub fn extend(&mut self, items: &[T]) -> Result {
         if self.many.is_empty() {
             let end = self.len.saturating_add(items.len());
@@ -64,7 +64,7 @@ impl<T: Copy, const N: usize> Few<T, N> {
         Ok(self.many.extend_from_slice(items, FLAGS)?)
     }
 
-    /// Removes the first `count` items, or all.
+    /// Removes the first `count` items, or all if there are fewer.
     pub fn remove_first(&mut self, count: usize) {
         let left = self.as_slice().len().saturating_sub(count);
         if left == 0 {

@@ -2,7 +2,7 @@
 
 //! Getting values.
 //!
-//! A value is got whole or not at all: until all of its bytes exist, the position stays.
+//! A value is got whole or not at all: the position stays until all of its bytes exist.
 
 use super::{
     Ops,
@@ -11,8 +11,9 @@ use super::{
 use kernel::prelude::*;
 
 impl<O: Ops> QemuFile<O> {
-    /// Copies bytes to `buf`, from `offset` bytes after the position, which stays. Returns how many,
-    /// and why no more: [`EIO`] at the end, which is latched.
+    /// Copies bytes to `buf`, from `offset` bytes after the position. The position stays. Returns
+    /// the number of bytes and the reason for the end: [`EIO`] at the end of the stream, which is
+    /// latched.
     ///
     /// The twin of `qemu_peek_buffer`. Fails with the latched error or an error of the backend.
     pub fn peek_buffer(&mut self, buf: &mut [u8], offset: u64) -> (usize, Result) {
@@ -34,9 +35,9 @@ impl<O: Ops> QemuFile<O> {
         (done, Ok(()))
     }
 
-    /// Copies the `N` bytes of a value, from `offset` bytes after the position, which stays.
+    /// Copies the `N` bytes of a value, from `offset` bytes after the position. The position stays.
     ///
-    /// With `N` of 1 the twin of `qemu_peek_byte`, which returns 0 for an error. Fails as
+    /// For `N` = 1, the twin of `qemu_peek_byte`, which returns 0 for an error. Fails as
     /// [`Self::peek_buffer`] does.
     pub fn peek_value<const N: usize>(&mut self, offset: u64) -> Result<[u8; N]> {
         let mut bytes = [0; N];
@@ -44,11 +45,11 @@ impl<O: Ops> QemuFile<O> {
         end.map(|()| bytes)
     }
 
-    /// Skips `size` bytes, and returns how many there were: fewer only at the end, or if the call
-    /// can be repeated for the rest.
+    /// Skips `size` bytes. Returns the number of bytes skipped: fewer only at the end, or if the
+    /// call can be repeated for the rest.
     ///
-    /// The twin of `qemu_file_skip`. Unlike there, bytes that were not read ahead are skipped, too.
-    /// The end is not an error. Fails with the latched error or an error of the backend.
+    /// The twin of `qemu_file_skip`. Unlike in QEMU, bytes that were not read ahead are skipped
+    /// too. The end is not an error. Fails with the latched error or an error of the backend.
     pub fn skip(&mut self, size: u64) -> Result<u64> {
         self.get_error()?;
         let mut done = 0;

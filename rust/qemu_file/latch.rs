@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The error of a file, and the one list of those that it keeps.
+//! The latched error of a file, and the list of errors that are latched.
 
 use kernel::{
     prelude::*,
@@ -11,30 +11,31 @@ use kernel::{
     },
 };
 
-/// The call can be repeated as it is.
+/// The call can be repeated unchanged.
 const AGAIN: [Error; 3] = [EAGAIN, EINTR, ERESTARTSYS];
 
-/// The call was wrong from the start. No bytes are missing.
+/// The call was invalid. No bytes are lost.
 const WRONG: [Error; 4] = [EPERM, EINVAL, ENXIO, ENOBUFS];
 
-/// Whether `error`, which has ended a call after it moved `done` bytes, is latched: it loses bytes
-/// of the stream.
+/// Whether `error` is latched, after a call that moved `done` bytes. An error is latched if it
+/// loses bytes of the stream.
 ///
-/// A fault at the first byte is a wrong address, and loses nothing.
+/// A fault at the first byte is a wrong address, and loses no bytes.
 pub fn is_latched(error: Error, done: usize) -> bool {
     !AGAIN.contains(&error) && !WRONG.contains(&error) && (error != EFAULT || done > 0)
 }
 
 /// The first error of a file: `last_error` of a `QEMUFile`.
 ///
-/// One word, so that an error that is cleared just when it is latched is not reported all the same.
+/// A single word holds the error and whether it was reported. So an error that is cleared as soon
+/// as it is latched is never reported.
 pub struct LastError {
-    /// A negative error number, a positive one once it was reported by [`Self::tell`], or 0.
+    /// A negative error number; a positive one after [`Self::tell`] has reported it; or 0.
     errno: Atomic<i32>,
 }
 
 impl LastError {
-    /// Makes one without an error.
+    /// Makes one with no error.
     pub fn new() -> Self {
         Self {
             errno: Atomic::new(0),
@@ -48,7 +49,7 @@ impl LastError {
         self.errno.cmpxchg(0, error.to_errno(), Full).is_ok()
     }
 
-    /// Forgets the latched error.
+    /// Clears the latched error.
     pub fn clear(&self) {
         self.errno.store(0, Relaxed);
     }
@@ -60,10 +61,10 @@ impl LastError {
         to_result(self.errno.load(Relaxed))
     }
 
-    /// The latched error, the first time; after that [`Ok`].
+    /// The latched error on the first call; after that [`Ok`].
     pub fn tell(&self) -> Result {
         let errno = self.errno.load(Relaxed);
-        // Whoever changes it first has reported it, or has cleared it.
+        // A task that changes the word first has reported or cleared the error.
         if errno < 0 && self.errno.cmpxchg(errno, -errno, Full).is_ok() {
             return to_result(errno);
         }

@@ -2,9 +2,9 @@
 
 //! A migration stream of typed values.
 //!
-//! [`QemuFile`] is the twin of QEMU's `QEMUFile`: big-endian integers and runs of bytes, one after
-//! the other, over a backend ([`Ops`]) that does not know them. Each method names the function of
-//! `qemu-file.c` that it is the twin of, and says where it differs.
+//! [`QemuFile`] is the twin of QEMU's `QEMUFile`: a sequence of big-endian integers and runs of
+//! bytes over a backend ([`Ops`]). The backend handles bytes, not values. Each method names its
+//! twin in `qemu-file.c`, and the differences from it.
 //!
 //! Two programs build these files. In the driver, a file lives for one call, and its backend is a
 //! handle of a stream. In the crate `rust/user/qemufile`, its backend is a descriptor.
@@ -16,9 +16,9 @@
 //!
 //! # Gathering
 //!
-//! What is put is staged. Values are copied; blocks stay where they are until the next flush, which
-//! gives the backend all of them in one call. A file is flushed by [`QemuFile::fflush`], and when
-//! the next value or block does not fit: into [`IO_BUF_SIZE`] bytes, or 64 pieces.
+//! Values and blocks that are put are staged. Values are copied. Blocks stay in place until the
+//! next flush, which passes all of them to the backend in one call. [`QemuFile::fflush`] flushes a
+//! file. So does a value or block that does not fit into [`IO_BUF_SIZE`] bytes, or into 64 pieces.
 
 mod ahead;
 mod few;
@@ -52,21 +52,20 @@ pub use self::{
 use self::staging::Staging;
 use kernel::prelude::*;
 
-/// The memory of a staging buffer, in bytes.
+/// The size of a staging buffer, in bytes.
 pub const IO_BUF_SIZE: usize = 32 << 10;
 
 /// A stream of values over a backend.
 pub struct QemuFile<O: Ops> {
     pub(crate) ops: O,
-    /// The position in the backend, in bytes: of the next byte to get, or of the first byte that is
-    /// staged.
+    /// The position in the backend, in bytes: of the next byte to get, or of the first staged byte.
     pos: u64,
     pub(crate) staging: Staging<O::Block>,
 }
 
 impl<O: Ops> QemuFile<O> {
-    /// Makes a file over a backend, at position `pos`. `expected` is how many values and blocks may
-    /// be put between two flushes: the first one allocates memory for so many.
+    /// Makes a file over a backend, at position `pos`. `expected` is the expected number of values
+    /// and blocks between two flushes. The first put allocates memory for that many.
     ///
     /// The twin of `qemu_fopen_ops`.
     #[inline]
@@ -83,7 +82,7 @@ impl<O: Ops> QemuFile<O> {
         &self.ops
     }
 
-    /// The backend, to be changed. What is staged has not reached it.
+    /// The backend, mutable. Staged bytes have not reached it.
     pub fn ops_mut(&mut self) -> &mut O {
         &mut self.ops
     }
@@ -95,7 +94,7 @@ impl<O: Ops> QemuFile<O> {
         self.ops.get_error()
     }
 
-    /// Latches an error, unless there is one.
+    /// Latches an error if none is latched.
     ///
     /// The twin of `qemu_file_set_error`.
     pub fn set_error(&mut self, error: Error) {
@@ -110,12 +109,12 @@ impl<O: Ops> QemuFile<O> {
         error
     }
 
-    /// The position in the backend, in bytes. What is staged is not counted.
+    /// The position in the backend, in bytes. Staged bytes do not count.
     pub fn position(&self) -> u64 {
         self.pos
     }
 
-    /// Moves the position by `size` bytes, which were moved in another way.
+    /// Moves the position by `size` bytes that were moved outside this file.
     ///
     /// The twin of `qemu_update_position`.
     pub fn update_position(&mut self, size: u64) {

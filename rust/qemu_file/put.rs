@@ -9,11 +9,11 @@ use super::{
 use kernel::prelude::*;
 
 impl<O: Ops> QemuFile<O> {
-    /// Gives the backend what is staged.
+    /// Passes all staged bytes to the backend.
     ///
-    /// The twin of `qemu_fflush`. Unlike there, a short write is continued. Fails with the latched
-    /// error; with an error of the backend that is latched, and what was staged is lost; or with
-    /// one after which the call can be repeated, and nothing is lost.
+    /// The twin of `qemu_fflush`. Unlike in QEMU, a short write is continued. Fails with the
+    /// latched error, or with an error of the backend. If that error is latched, the staged bytes
+    /// are lost. If not, the call can be repeated and no bytes are lost.
     pub fn fflush(&mut self) -> Result {
         self.get_error()?;
         while !self.staging.is_empty() {
@@ -36,23 +36,24 @@ impl<O: Ops> QemuFile<O> {
         Ok(())
     }
 
-    /// Puts a block, which is read when the file is flushed.
+    /// Puts a block. It is read when the file is flushed.
     ///
-    /// The twin of `qemu_put_buffer_async`. Fails with the latched error, or with one of a flush.
+    /// The twin of `qemu_put_buffer_async`. Fails with the latched error, or with an error of a
+    /// flush.
     pub fn put_buffer_async(&mut self, block: O::Block) -> Result {
         self.make_room(0)?;
         let added = self.staging.add_block(block);
         added.map_err(|error| self.latch(error))
     }
 
-    /// Puts all of `bytes`, which are at most [`IO_BUF_SIZE`](super::IO_BUF_SIZE), or none.
+    /// Puts all of `bytes` or none. They are at most [`IO_BUF_SIZE`](super::IO_BUF_SIZE) bytes.
     pub fn put_value(&mut self, bytes: &[u8]) -> Result {
         self.make_room(bytes.len())?;
         let added = self.staging.add(bytes);
         added.map_err(|error| self.latch(error))
     }
 
-    /// Flushes if another piece, or `len` bytes in the staging buffer, would be too much.
+    /// Flushes if there is no room for another piece, or for `len` bytes in the staging buffer.
     fn make_room(&mut self, len: usize) -> Result {
         self.get_error()?;
         if !self.staging.has_room(len) {
@@ -68,7 +69,7 @@ impl<O: Ops> QemuFile<O> {
         self.put_value(&[value])
     }
 
-    /// Puts two bytes, the more significant one first.
+    /// Puts two bytes, the most significant one first.
     ///
     /// The twin of `qemu_put_be16`. Fails as [`Self::put_buffer_async`] does.
     pub fn put_be16(&mut self, value: u16) -> Result {

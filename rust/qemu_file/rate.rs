@@ -2,8 +2,8 @@
 
 //! The rate limit of a file: bytes until the next reset.
 //!
-//! It stops nobody: a writer asks, and waits with more until the next reset. QEMU resets ten times a
-//! second, with a tenth of the bandwidth as limit.
+//! The limit stops no writer. A writer asks whether it is exceeded, and waits for the next reset if
+//! so. QEMU resets ten times a second, with a tenth of the bandwidth as limit.
 
 use kernel::{
     prelude::*,
@@ -22,7 +22,7 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Makes one without a limit.
+    /// Makes one with no limit.
     pub fn new() -> Self {
         Self {
             used: Atomic::new(0),
@@ -40,12 +40,12 @@ impl RateLimit {
         }
     }
 
-    /// Bytes counted since the last reset: `bytes_xfer`, which QEMU has no function for.
+    /// Bytes counted since the last reset: `bytes_xfer`. QEMU has no function for it.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
 
-    /// Whether more than the limit has been counted, `more` bytes included.
+    /// Whether the count exceeds the limit, with `more` bytes included.
     ///
     /// The twin of `qemu_file_rate_limit`, which also looks at the latched error.
     pub fn is_exceeded(&self, more: u64) -> bool {
@@ -67,7 +67,7 @@ impl RateLimit {
         self.limit.store(limit, Relaxed);
     }
 
-    /// Begins to count anew.
+    /// Sets the count to 0.
     ///
     /// The twin of `qemu_file_reset_rate_limit`.
     pub fn reset(&self) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was put and not yet flushed: bytes that were copied, and blocks that stay where they are.
+//! Bytes that are put and not yet flushed: copied bytes, and blocks that stay in place.
 
 use super::{
     few::Few,
@@ -10,10 +10,10 @@ use super::{
 use core::slice;
 use kernel::prelude::*;
 
-/// The most pieces that wait to be flushed: `MAX_IOV_SIZE`.
+/// The largest number of staged pieces: `MAX_IOV_SIZE`.
 const MAX_PIECES: usize = 64;
 
-/// The bytes of the longest value.
+/// The length of the longest value, in bytes.
 const MAX_VALUE: usize = 8;
 
 #[derive(Clone, Copy)]
@@ -44,9 +44,9 @@ impl<B: Block> Entry<B> {
 
 /// A run of bytes to be flushed.
 pub enum Piece<'s, B> {
-    /// Bytes that were copied.
+    /// Copied bytes.
     Bytes(&'s [u8]),
-    /// Bytes that stay where they are.
+    /// Bytes that stay in place.
     Block(&'s B),
 }
 
@@ -57,7 +57,7 @@ pub struct Pieces<'s, B> {
 }
 
 impl<B: Block> Pieces<'_, B> {
-    /// How many bytes there are in all.
+    /// The total number of bytes.
     pub fn bytes(&self) -> usize {
         self.entries.as_slice().iter().map(Entry::len).sum()
     }
@@ -76,14 +76,14 @@ impl<'s, B> Iterator for Pieces<'s, B> {
     }
 }
 
-/// Bytes on their way to a backend. A header needs no allocation.
+/// Bytes staged for a backend. A header needs no allocation.
 pub(crate) struct Staging<B> {
     buf: Few<u8, 64>,
     entries: Few<Entry<B>, 8>,
 }
 
 impl<B: Block> Staging<B> {
-    /// `expected` is how many values and blocks may be added before a flush.
+    /// `expected` is the expected number of values and blocks between two flushes.
     pub(super) const fn new(expected: usize) -> Self {
         let bytes = expected.saturating_mul(MAX_VALUE);
         let (bytes, entries) = (
@@ -104,7 +104,7 @@ impl<B: Block> Staging<B> {
         }
     }
 
-    /// Forgets all bytes.
+    /// Drops all bytes.
     pub(super) fn discard(&mut self) {
         self.buf.clear();
         self.entries.clear();
@@ -114,13 +114,13 @@ impl<B: Block> Staging<B> {
         self.entries.as_slice().is_empty()
     }
 
-    /// Whether an entry, and `len` bytes in the staging buffer, can be added before a flush.
+    /// Whether there is room for another entry, and for `len` bytes in the staging buffer.
     pub(super) fn has_room(&self, len: usize) -> bool {
         let staged = self.buf.as_slice().len();
         self.entries.as_slice().len() < MAX_PIECES && staged.saturating_add(len) <= IO_BUF_SIZE
     }
 
-    /// Copies `bytes`, which become a part of the last entry if that was copied, too.
+    /// Copies `bytes`. They join the last entry if that was copied too.
     pub(super) fn add(&mut self, bytes: &[u8]) -> Result {
         let begin = self.buf.as_slice().len();
         self.buf.extend(bytes)?;
@@ -135,7 +135,7 @@ impl<B: Block> Staging<B> {
         Ok(())
     }
 
-    /// Adds a block that stays where it is, to the last one if it goes on where that one ends.
+    /// Adds a block that stays in place. It joins the last block if the two are adjacent.
     pub(super) fn add_block(&mut self, block: B) -> Result {
         if let Some(Entry::Block(last)) = self.entries.as_mut_slice().last_mut() {
             if last.extend(&block) {
@@ -145,7 +145,7 @@ impl<B: Block> Staging<B> {
         self.entries.extend(&[Entry::Block(block)])
     }
 
-    /// What is to be flushed.
+    /// The pieces to be flushed.
     pub(super) fn pieces(&self) -> Pieces<'_, B> {
         Pieces {
             buf: self.buf.as_slice(),
@@ -158,7 +158,7 @@ impl<B: Block> Staging<B> {
         self.pieces().bytes()
     }
 
-    /// Takes away the first `len` bytes, which were flushed.
+    /// Removes the first `len` bytes, after they were flushed.
     pub(super) fn flushed(&mut self, mut len: usize) {
         let mut gone = 0;
         for entry in self.entries.as_slice() {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A backend for tests, which moves as many bytes at a time as it is told to, and fails when it is
-//! told to.
+//! A backend for tests, with a settable number of bytes a call and settable errors.
 
 use super::{
     Block,
@@ -14,19 +13,19 @@ use super::{
 use crate::sized_buffer::SizedBuffer;
 use kernel::prelude::*;
 
-/// A backend over a buffer, to be read and written.
+/// A backend over a readable and writable buffer.
 pub struct Backend {
     /// The bytes.
     pub buffer: SizedBuffer,
-    /// The most bytes that a call moves.
+    /// The largest number of bytes that a call moves.
     pub most: usize,
-    /// The error of a call, after so many that work; all that follow work.
+    /// An error, and the number of calls that succeed before it. The calls after it succeed.
     pub fail: Option<(usize, Error)>,
-    /// The calls that moved bytes.
+    /// The number of calls that succeeded.
     pub calls: usize,
-    /// The pieces of the last write.
+    /// The number of pieces of the last write.
     pub pieces: usize,
-    /// How far the file has been read.
+    /// The position up to which the file has been read.
     pub passed: u64,
     last_error: LastError,
 }
@@ -36,9 +35,9 @@ pub struct Backend {
 pub struct Slice<'a> {
     /// The block.
     pub block: &'a [u8],
-    /// Where the range begins.
+    /// The start of the range.
     pub start: usize,
-    /// Where it ends.
+    /// The end of the range.
     pub end: usize,
 }
 
@@ -93,7 +92,7 @@ pub fn file<'a>(bytes: &[u8]) -> Result<QemuFile<Testing<'a>>> {
 }
 
 impl Backend {
-    /// Counts a call, and has it fail if it is to.
+    /// Counts a call. Returns the error that is set for it.
     fn call(&mut self) -> Result {
         match &mut self.fail {
             Some((0, error)) => {
@@ -111,7 +110,7 @@ impl Backend {
         Ok(())
     }
 
-    /// Whether the buffer holds `bytes` and no more.
+    /// Whether the buffer holds exactly `bytes`.
     pub fn holds(&self, bytes: &[u8]) -> bool {
         let mut pos = 0;
         self.buffer.len() == bytes.len() as u64
