@@ -425,13 +425,33 @@ static void *use_descriptor(void *arg)
 	return NULL;
 }
 
+/* Says where the threads of this process are, if the test has not ended in 15 s. */
+static void *tell_where_all_are(void *arg)
+{
+	atomic_int *over = arg;
+	char command[200];
+
+	for (int i = 0; i < 150 && !*over; i++)
+		sleep_ms(100);
+	if (*over)
+		return NULL;
+	snprintf(command, sizeof(command),
+		 "for t in /proc/%d/task/*; do echo $t; cat $t/syscall $t/stack; done | sed 's/^/# /'",
+		 getpid());
+	if (system(command))
+		printf("# %s failed\n", command);
+	return NULL;
+}
+
 /* The last descriptor is closed while another thread is in a call on it. */
 TEST_F(race, files_are_closed_under_calls)
 {
 	struct descriptor descriptor = { .fd = -1 };
 	long long end = now_ms() + RACE_MS;
-	pthread_t thread;
+	pthread_t thread, watcher;
+	atomic_int ended = 0;
 
+	ASSERT_EQ(0, pthread_create(&watcher, NULL, tell_where_all_are, &ended));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, use_descriptor, &descriptor));
 	pin_to(0);
 	while (now_ms() < end) {
@@ -445,6 +465,8 @@ TEST_F(race, files_are_closed_under_calls)
 	}
 	descriptor.over = 1;
 	pthread_join(thread, NULL);
+	ended = 1;
+	pthread_join(watcher, NULL);
 	EXPECT_LT(0, descriptor.calls);
 }
 
