@@ -11,6 +11,8 @@
 //!
 //! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never exceeds the
 //! limit. The unused part is given back when the [`Writer`] is dropped.
+//!
+//! The file is long because an account, its users and the paying are one rule, with its tests.
 
 use super::{
     Inner,
