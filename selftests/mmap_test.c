@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * mmap(2): private mappings, and shared ones for reading, of any part of a stream.
- * A shared mapping for writing is EACCES: the pages of a stream are lent and
- * shared with clones, and a write has to be seen to copy them.
+ * mmap(2): private mappings, and shared ones for reading, of any part of a
+ * stream. Shared ones for writing are the subject of ram_test.c.
  */
 #include <elf.h>
 #include <linux/fs.h>
-#include <setjmp.h>
 #include <stddef.h>
 #include <sys/sendfile.h>
 
 #include "harness.h"
+#include "ram.h"
 
 STREAM_FIXTURE(mmap)
 
@@ -19,33 +18,6 @@ static char *map(int fd, size_t len, int prot, int flags, off_t pos)
 	char *memory = mmap(NULL, len, prot, flags, fd, pos);
 
 	return memory == MAP_FAILED ? NULL : memory;
-}
-
-static sigjmp_buf fault_return;
-
-static void on_fault(int number)
-{
-	siglongjmp(fault_return, number);
-}
-
-/* The signal that touching @byte gives, or 0. */
-static int touch(volatile char *byte, bool write)
-{
-	struct sigaction action = { .sa_handler = on_fault }, bus, segv;
-	int number;
-
-	sigaction(SIGBUS, &action, &bus);
-	sigaction(SIGSEGV, &action, &segv);
-	number = sigsetjmp(fault_return, 1);
-	if (number == 0) {
-		if (write)
-			*byte = 'w';
-		else
-			(void)*byte;
-	}
-	sigaction(SIGBUS, &bus, NULL);
-	sigaction(SIGSEGV, &segv, NULL);
-	return number;
 }
 
 TEST_F(mmap, shows_the_streams_bytes)
@@ -99,25 +71,6 @@ TEST_F(mmap, past_the_end_is_sigbus)
 	EXPECT_EQ(0, touch(memory + 3 * PAGE, false));
 	EXPECT_EQ(1, right(memory + 5 * PAGE, 1, 5 * PAGE, 1));
 	EXPECT_EQ(SIGBUS, touch(memory + 6 * PAGE, false));
-}
-
-TEST_F(mmap, shared_for_writing_is_eacces)
-{
-	char *memory;
-
-	ASSERT_EQ(PAGE, put_at(self->fd, 0, PAGE, 1));
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0));
-	EXPECT_EQ(EACCES, errno);
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_WRITE, MAP_SHARED, self->fd, 0));
-	EXPECT_EQ(EACCES, errno);
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE, self->fd, 0));
-	EXPECT_EQ(EACCES, errno);
-	/* Nor can it become that. */
-	memory = map(self->fd, PAGE, PROT_READ, MAP_SHARED, 0);
-	ASSERT_NE(NULL, memory);
-	EXPECT_EQ(EACCES, ERRNO_OF(mprotect(memory, PAGE, PROT_READ | PROT_WRITE)));
-	EXPECT_EQ(SIGSEGV, touch(memory, true));
-	EXPECT_EQ(PAGE, right_at(self->fd, 0, PAGE, 1));
 }
 
 TEST_F(mmap, of_code_is_eperm)

@@ -70,6 +70,7 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
+    types::ScopeGuard, //
 };
 
 static NAMED: FileSystemType<StreamFs> = FileSystemType::named();
@@ -123,21 +124,33 @@ pub(super) fn install(mount: &Mount<'_, StreamFs>, wanted: Opening) -> Result<u3
 
 /// Makes `vma` a mapping of a stream's pages, by a file on `mount`.
 ///
-/// The file has the stream's own inode, and is open for reading, but no reader of the stream: a
-/// mapping neither waits for bytes nor keeps drained ones.
+/// The file has the stream's own inode, but is no reader or writer of the stream: a mapping neither
+/// waits for bytes, nor keeps drained ones, nor makes readers wait.
 ///
-/// `EACCES` for a writable shared mapping: its writes would bypass copy on write, limits and seals.
-/// `EPERM` for an executable one, unless a mount by users allows it. Also the errors of
-/// [`Mount::open`].
+/// A shared mapping by a writable handle can be written to, where [`Stream::add_mapping`] allows
+/// it: `EPERM` and `EACCES` otherwise, if `PROT_WRITE` is asked for. `EPERM` for an executable
+/// mapping, unless a mount by users allows it. Also the errors of [`Mount::open`].
 pub(super) fn map(mount: &Mount<'_, StreamFs>, stream: &Arc<Stream>, vma: &VmaNew) -> Result {
     if mount.is_internal() {
         vma.try_clear_mayexec().or(Err(EPERM))?;
     }
+    let mut added = None;
     if vma.flags() & flags::SHARED != 0 {
-        vma.try_clear_maywrite().or(Err(EACCES))?;
+        match stream.add_mapping() {
+            Ok(()) => added = Some(ScopeGuard::new(|| stream.remove_mapping())),
+            Err(err) => vma.try_clear_maywrite().or(Err(err))?,
+        }
     }
-    let file = mount.open(stream.number(), stream.clone(), O_FOR_MAPPING | O_LARGEFILE)?;
-    mount.map(vma, &file)
+    let mode = match added {
+        Some(_) => O_RDWR,
+        None => O_RDONLY,
+    };
+    let flags = mode | O_FOR_MAPPING | O_LARGEFILE;
+    let file = mount.open(stream.number(), stream.clone(), flags)?;
+    mount.map(vma, &file)?;
+    // The mapping's end removes it.
+    added.map(ScopeGuard::dismiss);
+    Ok(())
 }
 
 impl Opener for StreamFs {
@@ -148,7 +161,7 @@ impl Opener for StreamFs {
         let stream: Arc<Stream> = node_of::<Self>(file)?.into();
         let access = Access {
             read: file.is_readable() && !is_for_mapping(file),
-            write: file.is_writable(),
+            write: file.is_writable() && !is_for_mapping(file),
         };
         let open = OpenFile::new(stream.clone(), access, Some(InodeRef::of(file)))?;
         // The handle is registered with the stream, so draining does not pass its start any more.
@@ -185,6 +198,14 @@ impl FileSystem for StreamFs {
 
     fn fault(stream: ArcBorrow<'_, Stream>, fault: &Fault<'_>) -> Result {
         stream.fault(fault)
+    }
+
+    fn mapping_added(stream: ArcBorrow<'_, Stream>) {
+        stream.mapping_added();
+    }
+
+    fn mapping_removed(stream: ArcBorrow<'_, Stream>) {
+        stream.remove_mapping();
     }
 
     const PARAMETERS: &'static [Parameter] = bounds::PARAMETERS;

@@ -160,7 +160,7 @@ impl<O: Opener> FileOperations for OpenFile<O> {
         }
     }
 
-    /// `mmap(2)`: read-only or private.
+    /// `mmap(2)`
     ///
     /// A mapping outlives its descriptor and keeps the stream. It always maps the stream's regular
     /// file: all streams share the inode of the device.

@@ -20,6 +20,9 @@
 //!   ([`Interior::pass_on`]).
 //! - A page without the mark is replaced by a copy ([`Leaf::copy_to_own`]). Other holders of the
 //!   old page keep it unchanged.
+//! - A mapping may write to a page only while the page is marked. The buffer's user removes all
+//!   mappings before a clone clears the marks (`stream::locks`), and those of one page before the
+//!   page is lent ([`stores`](super::stores)).
 //! - A mapped hole has a page, called a shadow. The same rules apply to it. A write makes the
 //!   shadow the slot's page ([`Leaf::promote`]), so the mappings show the write.
 //!
@@ -172,26 +175,47 @@ impl Leaf {
         if self.is_marked(slot) {
             return true;
         }
-        let Some(page) = self.pages.get(slot) else {
+        if !self.is_only_here(slot) {
             return false;
-        };
-        let folio = page.folio();
-        let (index, pages) = (folio.index(), folio.pages());
-        // The slots that hold the pages of the folio, each page at its natural position. A page
-        // that is in the leaf twice, or at another position, counts as shared. That is safe.
-        let slots = || {
-            (0..pages).filter_map(|of_folio| {
+        }
+        self.slots_of_folio(slot)
+            .for_each(|at| self.mark_if(at, true));
+        true
+    }
+
+    /// The slots that hold the pages of the folio of the page in `slot`, each page at its natural
+    /// position.
+    ///
+    /// A page that is in the leaf twice, or at another position, is left out. It then counts as
+    /// shared, which is safe.
+    fn slots_of_folio(&self, slot: usize) -> impl Iterator<Item = usize> + use<'_> {
+        self.pages.get(slot).into_iter().flat_map(move |page| {
+            let folio = page.folio();
+            let (index, pages) = (folio.index(), folio.pages());
+            (0..pages).filter_map(move |of_folio| {
                 let at = (slot + of_folio).checked_sub(index)?;
                 let found = self.pages.get(at)?;
                 folio.is_at(of_folio, found).then_some(at)
             })
-        };
-        // References can go at any time. New ones come only from a holder of the page.
-        if slots().count() != folio.refs() {
-            return false;
-        }
-        slots().for_each(|at| self.mark_if(at, true));
-        true
+        })
+    }
+
+    /// Whether every reference to the folio of the page in `slot` belongs to a slot of this leaf.
+    ///
+    /// References can go at any time. New ones come only from a holder of the page.
+    fn is_only_here(&self, slot: usize) -> bool {
+        self.pages
+            .get(slot)
+            .is_some_and(|page| self.slots_of_folio(slot).count() == page.folio().refs())
+    }
+
+    /// Whether somebody may still write to the page in `slot`, although no mapping can: it is
+    /// exclusive, and has a reference that is no slot's. `O_DIRECT` reads in progress have one
+    /// (`pin_user_pages()`).
+    ///
+    /// True also if another page of its folio is known to others.
+    pub(super) fn is_busy(&self, slot: usize) -> bool {
+        self.is_marked(slot) && !self.is_only_here(slot)
     }
 
     /// The number of slots from `slot` on, up to `most`, that hold one chunk and may all be written

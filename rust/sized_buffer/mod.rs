@@ -13,7 +13,8 @@
 //! # Invariants
 //!
 //! - Every byte at or after [`SizedBuffer::len`] is zero or has no page. So growing only changes
-//!   the length, and never shows old bytes.
+//!   the length, and never shows old bytes. The exception are bytes of the last page, while
+//!   mappings may write to it: they are cleared when the buffer grows ([`stores`]).
 //! - A page that was lent ([`SizedBuffer::lend`]), or that a clone shares, keeps its bytes for
 //!   good. The rules are in [`cow`].
 //! - A change of many pages takes O(log n) time. The memory that it removes from the buffer is
@@ -30,9 +31,11 @@ mod pages;
 mod read;
 mod sparse;
 mod stale;
+mod stores;
 mod tree;
 mod write;
 
+pub use self::pages::Filled;
 pub use crate::sys::copy::{
     Progress,
     Sink,
@@ -57,6 +60,9 @@ const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 pub struct SizedBuffer {
     tree: Tree,
     len: u64,
+    /// Whether a mapping, or somebody who reached a page through one, may write to exclusive pages:
+    /// see [`stores`].
+    stores: bool,
 }
 
 impl SizedBuffer {
@@ -67,6 +73,7 @@ impl SizedBuffer {
         Self {
             tree: Tree::new(),
             len: 0,
+            stores: false,
         }
     }
 
@@ -89,17 +96,6 @@ impl SizedBuffer {
         let mut buffer = Self::new();
         buffer.write_from(0, &mut &*bytes).end?;
         Ok(buffer)
-    }
-
-    /// Makes another buffer with the same bytes. The two share them until one is written to.
-    ///
-    /// The twin of `qsb_clone`. Takes O(1) time and no memory, for any length. Unlike in QEMU, the
-    /// clone has the length of the source. Fails with [`ENOMEM`] beyond 2^28 clones.
-    pub fn try_clone(&self) -> Result<Self> {
-        Ok(Self {
-            tree: self.tree.try_clone()?,
-            len: self.len,
-        })
     }
 
     /// The length in bytes: the position after the last byte. Holes count.
@@ -173,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_clone_has_the_same_length_and_bytes() -> Result {
-        let buffer = SizedBuffer::from_slice(b"migration")?;
+        let mut buffer = SizedBuffer::from_slice(b"migration")?;
         let clone = buffer.try_clone()?;
         drop(buffer);
         assert_eq!(

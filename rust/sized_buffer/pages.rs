@@ -8,14 +8,16 @@ use super::{
         LeafMut,
         Tree, //
     },
-    Removed,
     SizedBuffer,
     MAX_LEN,
     PAGE_BYTES, //
 };
-use crate::sys::page::{
-    PageRef,
-    PAGE_SIZE, //
+use crate::sys::{
+    alloc::GFP_STREAM,
+    page::{
+        PageRef,
+        PAGE_SIZE, //
+    }, //
 };
 use core::ops::Range;
 use kernel::{
@@ -30,27 +32,42 @@ impl SizedBuffer {
     /// The twin of `qsb_grow`. Fails with [`ENOMEM`], or with [`EFBIG`] beyond [`MAX_LEN`]. The
     /// buffer is then unchanged.
     pub fn reserve(&mut self, pos: u64, len: u64) -> Result {
+        let mut filled = Filled::new();
+        let reserved = self.fill(pos, len, &mut filled);
+        if reserved.is_err() {
+            filled.runs().for_each(|run| self.take_back(run));
+        }
+        reserved
+    }
+
+    /// As [`Self::reserve`], for a caller that undoes a failure itself: the pages that were added
+    /// are noted in `filled`, also if it fails.
+    pub fn fill(&mut self, pos: u64, len: u64, filled: &mut Filled) -> Result {
         let end = pos.checked_add(len).filter(|end| *end <= MAX_LEN);
         let end = end.ok_or(EFBIG)?;
         if len == 0 {
             return Ok(());
         }
-        let mut before = self.tree.try_clone()?;
-        let filled = self.tree.fill(pos / PAGE_BYTES..end.div_ceil(PAGE_BYTES));
-        if filled.is_err() {
-            self.tree.restore(&mut before);
-        }
-        Ok(filled?)
+        let pages = pos / PAGE_BYTES..end.div_ceil(PAGE_BYTES);
+        Ok(self.tree.fill(pages, filled)?)
     }
 
-    /// Reverses [`Self::reserve`] of `range`. `before` is a clone made before the call.
+    /// Makes the bytes of `run` holes again where they are still zeros. `run` is one of
+    /// [`Filled::runs`], and no mapping may write to it.
     ///
-    /// Returns the memory. Some of it may be mapped.
-    pub fn take_back(&mut self, range: Range<u64>, mut before: SizedBuffer) -> Removed {
-        self.tree.restore(&mut before.tree);
-        let pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
-        self.tree.stale.all(&pages);
-        Removed(before.tree)
+    /// A page stays if it has been written meanwhile, if others may still write to it, or if a
+    /// clone shares its leaf and memory is short.
+    pub fn take_back(&mut self, run: Range<u64>) {
+        for index in run.start / PAGE_BYTES..run.end / PAGE_BYTES {
+            if self.tree.get(index).is_some_and(PageRef::is_zero) {
+                let stores = self.stores;
+                let _ = self.tree.change(index, |mut leaf, slot| {
+                    if !stores || !leaf.is_busy(slot) {
+                        leaf.remove(slot);
+                    }
+                });
+            }
+        }
     }
 
     /// Lends the page of the byte at `pos`, before or after the end; [`None`] in a hole.
@@ -97,7 +114,7 @@ impl SizedBuffer {
         let end = end.ok_or(EFBIG)?;
         self.tree
             .change(pos / PAGE_BYTES, |mut leaf, slot| leaf.put(slot, page))?;
-        self.len = self.len.max(end);
+        self.grow_to(end);
         Ok(())
     }
 }
@@ -111,16 +128,55 @@ impl Tree {
         }
     }
 
-    /// Fills the holes of `range` with pages of zeros.
-    fn fill(&mut self, range: Range<u64>) -> Result<(), AllocError> {
+    /// Fills the holes of `range` with pages of zeros, and notes them in `filled`.
+    fn fill(&mut self, range: Range<u64>, filled: &mut Filled) -> Result<(), AllocError> {
         let mut next = range.start;
         while let Some(index) = self.find_next(next..range.end, false) {
-            let filled = self.change(index, |mut leaf, slot| {
+            filled.make_room()?;
+            let pages = self.change(index, |mut leaf, slot| {
                 let hole = leaf.hole_from(slot);
                 let wanted = usize::try_from(range.end - index).map_or(hole, |left| left.min(hole));
                 leaf.fill(slot, wanted)
             })??;
-            next = index + filled as u64;
+            next = index + pages as u64;
+            filled.note(index..next)?;
+        }
+        Ok(())
+    }
+}
+
+/// The pages that [`SizedBuffer::fill`] has added, as runs of page indices.
+pub struct Filled(KVec<Range<u64>>);
+
+impl Filled {
+    /// No pages.
+    pub const fn new() -> Self {
+        Self(KVec::new())
+    }
+
+    /// The runs, in bytes, each at most `MAX_RUN` pages long.
+    pub fn runs(&self) -> impl Iterator<Item = Range<u64>> + use<'_> {
+        self.0.iter().flat_map(|run| {
+            run.clone().step_by(Self::MAX_RUN).map(|start| {
+                let end = run.end.min(start.saturating_add(Self::MAX_RUN as u64));
+                start * PAGE_BYTES..end * PAGE_BYTES
+            })
+        })
+    }
+
+    /// The most pages of a run. Few enough to be removed in one hold of a lock.
+    const MAX_RUN: usize = 256;
+
+    /// Makes room for one more run.
+    fn make_room(&mut self) -> Result<(), AllocError> {
+        self.0.reserve(1, GFP_STREAM)
+    }
+
+    /// Notes a run. Runs come in order. Does not fail after [`Self::make_room`].
+    fn note(&mut self, run: Range<u64>) -> Result<(), AllocError> {
+        match self.0.last_mut().filter(|last| last.end == run.start) {
+            Some(last) => last.end = run.end,
+            None => self.0.push(run, GFP_STREAM)?,
         }
         Ok(())
     }

@@ -27,7 +27,10 @@ impl SizedBuffer {
         }
         let removed = match len < self.len {
             true => self.clear(len..MAX_LEN + 1)?,
-            false => Removed(Tree::new()),
+            false => {
+                self.clear_tail();
+                Removed(Tree::new())
+            }
         };
         self.len = len;
         Ok(removed)
@@ -53,8 +56,9 @@ impl SizedBuffer {
     /// them. Bytes before and after `range` stay, also in the first and the last page. Such a page
     /// of `from` must be its own, or have zeros there.
     ///
-    /// Fails with [`EFBIG`] beyond [`MAX_LEN`]. Fails with [`ENOMEM`] if nodes at the edges are
-    /// shared and there is no memory for a copy. The buffer is then unchanged.
+    /// No mapping may write to the pages at the edges during the call. Fails with [`EFBIG`] beyond
+    /// [`MAX_LEN`]. Fails with [`ENOMEM`] if nodes at the edges are shared and there is no memory
+    /// for a copy. The buffer is then unchanged.
     pub fn take_range(&mut self, range: Range<u64>, from: &mut SizedBuffer, grow: bool) -> Result {
         if range.end > MAX_LEN {
             return Err(EFBIG);
@@ -65,14 +69,15 @@ impl SizedBuffer {
         self.tree.exchange(&pages, &mut from.tree)?;
         self.tree.stale.all(&pages);
         if grow {
-            self.len = self.len.max(range.end);
+            self.grow_to(range.end);
         }
         Ok(())
     }
 
-    /// Copies the bytes in `part`, a part of a page, from `other`. Does nothing if this buffer has
-    /// no page there.
+    /// Copies the bytes in `part`, a part of a page, from `other`, up to the end of that. Does
+    /// nothing if this buffer has no page there.
     fn keep_edge(&self, other: &SizedBuffer, part: Range<u64>) {
+        let part = part.start..part.end.min(other.len);
         let index = part.start / PAGE_BYTES;
         if part.is_empty() {
             return;

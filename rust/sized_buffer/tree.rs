@@ -27,6 +27,7 @@ use super::{
 };
 use crate::sys::{
     page::PageRef,
+    sched::cond_resched,
     shared::Shared, //
 };
 use core::ops::{
@@ -67,6 +68,18 @@ impl LeafMut<'_> {
     /// Puts `page` into `slot`. Others know the page.
     pub(super) fn put(&mut self, slot: usize, page: PageRef) {
         let old = self.leaf.replace(slot, Some(page));
+        self.stale.left(self.first + slot as u64, old);
+    }
+
+    /// Marks the page in `slot` as exclusive. Nobody else may know it but mappings of this buffer's
+    /// stream, and those who reached it through these.
+    pub(super) fn keep(&mut self, slot: usize) {
+        self.leaf.mark_if(slot, true);
+    }
+
+    /// Empties `slot`.
+    pub(super) fn remove(&mut self, slot: usize) {
+        let old = self.leaf.replace(slot, None);
         self.stale.left(self.first + slot as u64, old);
     }
 
@@ -123,14 +136,6 @@ impl Tree {
         })
     }
 
-    /// Exchanges the pages with `before`, an earlier clone.
-    ///
-    /// The record of stale mappings stays: a page may have been mapped in between.
-    pub(super) fn restore(&mut self, before: &mut Tree) {
-        core::mem::swap(&mut self.root, &mut before.root);
-        core::mem::swap(&mut self.level, &mut before.level);
-    }
-
     pub(super) fn usage(&self) -> Usage {
         Usage::of(&self.root)
     }
@@ -154,6 +159,18 @@ impl Tree {
         });
         self.lower();
         result
+    }
+
+    /// Calls `f` with the index of each page that somebody may still store to, although no mapping
+    /// can: see [`Leaf::is_busy`].
+    ///
+    /// Skips what clones share. So the time is proportional to what has changed since the last
+    /// clone, or to all nodes if that is gone.
+    pub(super) fn each_busy(
+        &mut self,
+        mut f: impl FnMut(u64) -> Result<(), AllocError>,
+    ) -> Result<(), AllocError> {
+        each_busy(&mut self.root, self.level, 0, &mut f)
     }
 
     /// Drops an empty root, and each root whose only child is the first.
@@ -215,6 +232,31 @@ fn descend<R>(
         Node::Interior(node) => node.change_child(slot(index, level), |child| {
             descend(child, level.saturating_sub(1), index, change)
         }),
+    }
+}
+
+/// [`Tree::each_busy`] below `link`, a node of this `level` whose first page is `first`.
+fn each_busy(
+    link: &mut Option<Shared<Node>>,
+    level: u32,
+    first: u64,
+    f: &mut impl FnMut(u64) -> Result<(), AllocError>,
+) -> Result<(), AllocError> {
+    match link.as_mut().and_then(Shared::get_mut) {
+        None => Ok(()),
+        Some(Node::Leaf(leaf)) => {
+            cond_resched();
+            (0..SLOTS)
+                .filter(|&slot| leaf.get(slot).is_some() && leaf.is_busy(slot))
+                .try_for_each(|slot| f(first + slot as u64))
+        }
+        Some(Node::Interior(node)) => {
+            node.pass_on();
+            (0..SLOTS).try_for_each(|slot| {
+                let first = first + slot as u64 * span(level);
+                each_busy(node.children.entry(slot), level.saturating_sub(1), first, f)
+            })
+        }
     }
 }
 

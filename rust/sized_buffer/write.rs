@@ -72,6 +72,9 @@ impl SizedBuffer {
         source: &mut S,
     ) -> Progress {
         let room = usize::try_from(MAX_LEN - at).unwrap_or(usize::MAX);
+        if at.saturating_add(wanted as u64) > self.len {
+            self.clear_tail();
+        }
         let index = at / PAGE_BYTES;
         let written = self.tree.change(index, |mut leaf, slot| {
             let start = slot * PAGE_SIZE + (at % PAGE_BYTES) as usize;

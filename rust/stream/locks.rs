@@ -213,9 +213,14 @@ impl Stream {
 
     /// To make a clone of the buffer.
     ///
-    /// A clone clears marks that a write in place relies on ([`cow`](crate::sized_buffer)).
+    /// A clone clears marks that a write in place relies on ([`cow`](crate::sized_buffer)), so no
+    /// page is mapped for writing then. Page faults wait.
     pub(super) fn share_pages(&self) -> Change<'_> {
-        self.change()
+        // Most pages are unmapped before others have to wait.
+        self.view().stop_stores();
+        let inner = self.change();
+        inner.stop_stores();
+        inner
     }
 
     /// To change what may be done.

@@ -4,15 +4,19 @@
 
 use super::{
     Inner,
+    Property,
     Stream,
     PAGE_BYTES, //
 };
-use crate::sys::{
-    mmap::Fault,
-    page::{
-        PageRef,
-        MAX_REFS, //
-    },
+use crate::{
+    sized_buffer::MAX_LEN,
+    sys::{
+        mmap::Fault,
+        page::{
+            PageRef,
+            MAX_REFS, //
+        },
+    }, //
 };
 use core::ops::Range;
 use kernel::prelude::*;
@@ -20,27 +24,78 @@ use kernel::prelude::*;
 impl Stream {
     /// Maps the current page at the position of a fault.
     ///
-    /// `ENXIO` past the end and for drained bytes; `EIO` for a hole without memory for a page, or
-    /// beyond the mount's limit, and for a page with too many mappings; `ENOMEM` without memory for
-    /// page tables.
+    /// `ENXIO` past the end and for drained bytes; `EIO` for a page that has to be made and cannot,
+    /// for lack of memory or for the mount's or the user's limit, and for a page with too many
+    /// mappings; `ENOMEM` without memory for page tables.
     pub(crate) fn fault(&self, fault: &Fault<'_>) -> Result {
         let pos = fault.page_index().checked_mul(PAGE_BYTES).ok_or(ENXIO)?;
+        if fault.is_store() {
+            return self.fault_to_store(fault, pos);
+        }
         // Most faults find a page, and need only the read side.
         let view = self.read_bytes();
         view.may_map(pos)?;
         if let Some(page) = view.buffer.mapped_page(pos) {
-            return map(fault, page);
+            return map(fault, page, false);
         }
         drop(view);
         let mut inner = self.change_bytes();
         inner.may_map(pos)?;
         // Without memory the result is `SIGBUS`: `VM_FAULT_OOM` would retry the fault for ever.
         if inner.buffer.mapped_page(pos).is_none() {
+            let is_counted = inner.is_file;
             inner
-                .count_mapped_hole(|buffer| buffer.page_to_map(pos).map(drop))
+                .count_page(is_counted, |buffer| buffer.page_to_map(pos).map(drop))
                 .or(Err(EIO))?;
         }
-        map(fault, inner.buffer.mapped_page(pos).ok_or(EIO)?)
+        map(fault, inner.buffer.mapped_page(pos).ok_or(EIO)?, false)
+    }
+
+    /// Makes the page at `pos` one that the mapping may write to, and maps it.
+    ///
+    /// The write side excludes all who clone, lend or replace the page: whoever maps it for writing
+    /// finds it exclusive, and stays excluded until it is.
+    fn fault_to_store(&self, fault: &Fault<'_>, pos: u64) -> Result {
+        let mut inner = self.change_bytes();
+        inner.may_map(pos)?;
+        if !inner.buffer.is_exclusive(pos) {
+            // Mappings for reading have references, too, which would look like another holder's.
+            inner.unmap(pos..pos + PAGE_BYTES, false);
+        }
+        let is_new = match inner.is_file {
+            true => inner.buffer.mapped_page(pos).is_none(),
+            false => inner.buffer.next_missing(pos..pos + 1).is_some(),
+        };
+        inner
+            .count_page(is_new, |buffer| buffer.page_to_write(pos).map(drop))
+            .or(Err(EIO))?;
+        inner.publish();
+        map(fault, inner.buffer.mapped_page(pos).ok_or(EIO)?, true)
+    }
+
+    /// Adds a shared mapping that may be written to.
+    ///
+    /// `EPERM` if the stream is sealed; `EACCES` if it is append-only or drained.
+    pub(crate) fn add_mapping(&self) -> Result {
+        let mut inner = self.change_rules();
+        if inner.is(Property::Sealed) {
+            return Err(EPERM);
+        }
+        if inner.is(Property::AppendOnly) || inner.is(Property::Drain) {
+            return Err(EACCES);
+        }
+        inner.mappings += 1;
+        Ok(())
+    }
+
+    /// Adds a part or a copy of a mapping that was added before.
+    pub(crate) fn mapping_added(&self) {
+        self.change_rules().mappings += 1;
+    }
+
+    /// Removes a mapping that was added.
+    pub(crate) fn remove_mapping(&self) {
+        self.change_rules().mappings -= 1;
     }
 
     /// Unmaps the pages of `range`, ahead of a change that unmaps them.
@@ -57,11 +112,11 @@ impl Stream {
 
 /// Maps `page`. The caller's lock keeps the page in place, so a later change finds the mapping and
 /// removes it.
-fn map(fault: &Fault<'_>, page: &PageRef) -> Result {
+fn map(fault: &Fault<'_>, page: &PageRef, writable: bool) -> Result {
     if page.folio().refs() >= MAX_REFS {
         return Err(EIO);
     }
-    fault.map(page)
+    fault.map(page, writable)
 }
 
 impl Inner {
@@ -72,6 +127,13 @@ impl Inner {
             return Err(ENXIO);
         }
         Ok(())
+    }
+
+    /// Removes all mappings, if pages may be mapped for writing: the cut of a clone.
+    pub(super) fn stop_stores(&self) {
+        if self.buffer.has_stores() {
+            self.unmap(0..MAX_LEN, false);
+        }
     }
 
     /// Unmaps the pages of `range`. `gone` says that the bytes no longer exist: private copies go

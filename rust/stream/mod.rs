@@ -154,6 +154,8 @@ struct Inner {
     draining: Draining,
     /// Handles of any kind.
     members: usize,
+    /// Shared mappings that may be written to, or made writable.
+    mappings: usize,
     /// The regular file, from when it is first made until the last handle is gone. It has a
     /// reference to the stream, so whatever else keeps the stream must not keep this.
     inode: Option<InodeRef>,
@@ -262,6 +264,7 @@ impl Stream {
                     max_len: limit,
                     draining,
                     members: 0,
+                    mappings: 0,
                     inode: None,
                 }),
                 more <- Waiters::new(),

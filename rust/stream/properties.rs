@@ -2,7 +2,7 @@
 
 //! Settings of a stream: its limit and its properties, `QEMUFILE_STREAM_*` of the ABI.
 
-use super::Stream;
+use super::{Inner, Stream};
 use crate::sys::abi;
 use kernel::{
     impl_flags,
@@ -59,6 +59,18 @@ impl Properties {
     }
 }
 
+impl Inner {
+    /// `EBUSY` if a mapping, or a device that was given memory through one, may write to the
+    /// stream, and `add` forbids that.
+    fn may_restrict(&mut self, add: Properties) -> Result {
+        let forbids = Property::Sealed | Property::AppendOnly | Property::Drain;
+        if add.contains_any(forbids) && (self.mappings > 0 || self.buffer.is_busy()?) {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+}
+
 impl Stream {
     /// Sets the limit of the stream, in bytes. A stream that holds more keeps its bytes.
     pub(crate) fn set_limit(&self, limit: Option<u64>) {
@@ -69,13 +81,15 @@ impl Stream {
     /// Adds properties to the stream, while no change is in progress. A change that began before
     /// does not continue after.
     ///
-    /// Fails as [`Properties::with`] does, and with `EINTR` if the task is being killed. Nothing is
-    /// added then.
+    /// Fails as [`Properties::with`] does, with `EBUSY` if a mapping may write to the stream and a
+    /// property forbids that, and with `EINTR` if the task is being killed. Nothing is added then.
     pub(crate) fn add_properties(&self, add: Properties) -> Result {
         let writer = self.lock_for_writing()?;
         {
             let mut inner = self.change_rules();
-            inner.properties = inner.properties.with(add)?;
+            let properties = inner.properties.with(add)?;
+            inner.may_restrict(add)?;
+            inner.properties = properties;
             if inner.drain() {
                 self.finish_drain(inner);
             }

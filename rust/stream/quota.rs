@@ -307,13 +307,14 @@ impl Inner {
         }
     }
 
-    /// Charges the page that `make` adds to a hole for a mapping. `ENOSPC`, and the errors of
-    /// `make`.
-    pub(super) fn count_mapped_hole(
+    /// Charges a page that `make` adds for a mapping, if it `is_new` to the account. `ENOSPC`, and
+    /// the errors of `make`.
+    pub(super) fn count_page(
         &mut self,
+        is_new: bool,
         make: impl FnOnce(&mut SizedBuffer) -> Result,
     ) -> Result {
-        if !self.is_file {
+        if !is_new {
             return make(&mut self.buffer);
         }
         if self.quota.pay(PAGE_BYTES) < PAGE_BYTES {
@@ -372,7 +373,7 @@ impl Writer<'_> {
     /// Calls `f` with the start and the length of each run of missing pages, until `f` returns
     /// false. Does nothing if the stream does not count.
     ///
-    /// No other task adds pages meanwhile.
+    /// No other task adds pages meanwhile, but page faults, which pay for theirs.
     fn each_missing(&self, pos: u64, len: u64, mut f: impl FnMut(&mut Quota, u64, u64) -> bool) {
         if !self.stream.counted {
             return;

@@ -10,7 +10,10 @@ use super::{
     SLICE, //
 };
 use crate::{
-    sized_buffer::SizedBuffer,
+    sized_buffer::{
+        Filled,
+        SizedBuffer, //
+    },
     sys::sched::fatal_signal_pending, //
 };
 use core::ops::Range;
@@ -102,36 +105,33 @@ impl Writer<'_> {
     ///
     /// Fails as [`Writer::zero`] does, but an append-only stream is allowed.
     pub(crate) fn reserve(&self, range: Range<u64>, keep_size: bool) -> Result {
-        let before = {
-            let inner = self.stream.share_pages();
-            inner.may_reserve(&range)?;
-            inner.buffer.try_clone()?
-        };
+        self.stream.inspect().may_reserve(&range)?;
         self.pay_for(&range)?;
+        let mut filled = Filled::new();
         let reserved = in_slices(&range, |start, len| {
             let mut inner = self.stream.change_bytes();
             // Bytes that readers have drained meanwhile need no memory.
             let end = start + len;
             let start = start.max(inner.draining.position().min(end));
-            inner.buffer.reserve(start, end - start)?;
+            inner.buffer.fill(start, end - start, &mut filled)?;
             inner.publish();
             Ok(())
         });
         if reserved.is_err() {
-            self.stream.unmap_ahead(range.clone());
+            for run in filled.runs() {
+                let mut inner = self.stream.change_bytes();
+                inner.unmap(run.clone(), false);
+                inner.buffer.take_back(run);
+                inner.publish();
+            }
         }
         let removed = {
             let mut inner = self.stream.change_bytes();
-            let removed = if reserved.is_err() {
-                // Draining is the only other change meanwhile.
-                let reserved = inner.buffer.take_back(range, before);
-                (Some(reserved), inner.free_behind(0))
-            } else {
-                if !keep_size && range.end > inner.buffer.len() {
-                    drop(inner.buffer.set_len(range.end)?);
-                }
-                (None, inner.free_behind(range.start))
-            };
+            let grows = reserved.is_ok() && !keep_size && range.end > inner.buffer.len();
+            if grows {
+                drop(inner.buffer.set_len(range.end)?);
+            }
+            let removed = inner.free_behind(range.start);
             inner.publish();
             removed
         };

@@ -42,7 +42,7 @@ impl Stream {
     /// `ENOMEM` if there is no memory; `EPERM` if the handle may not share pages.
     pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
         let (buffer, draining, limit, properties) = {
-            let inner = self.share_pages();
+            let mut inner = self.share_pages();
             inner.may_share(access)?;
             let draining = inner.draining.of_clone();
             let kept = Property::NoShare | Property::Follow;
@@ -62,7 +62,7 @@ impl Stream {
     ///
     /// `EPERM` if the handle may not share pages.
     pub(crate) fn snapshot(&self, access: Access) -> Result<(SizedBuffer, u64)> {
-        let inner = self.share_pages();
+        let mut inner = self.share_pages();
         inner.may_share(access)?;
         Ok((inner.buffer.try_clone()?, inner.draining.position()))
     }
@@ -109,7 +109,7 @@ impl Stream {
             if part == 0 {
                 break;
             }
-            match inner.buffer.lend(here) {
+            match inner.lend_page(here) {
                 Ok(page) => pipe.lend(page, offset, part),
                 Err(_) if done > 0 => break,
                 Err(err) => return Err(err),
@@ -123,6 +123,16 @@ impl Stream {
 }
 
 impl Inner {
+    /// The page of the byte at `pos`, for a pipe. Its bytes do not change any more.
+    fn lend_page(&self, pos: u64) -> Result<Option<PageRef>> {
+        // Page faults that would map it for writing need the write side.
+        if self.buffer.has_stores() && self.buffer.is_exclusive(pos) {
+            let page = pos - pos % PAGE_BYTES;
+            self.unmap(page..page + PAGE_BYTES, false);
+        }
+        self.buffer.lend_settled(pos)
+    }
+
     /// The offset in its page of the byte at `pos`, and the number of bytes from there to the end
     /// of the page or of the stream, at most `most`.
     pub(super) fn part_of_page(&self, pos: u64, most: usize) -> (usize, usize) {

@@ -204,6 +204,9 @@ impl Writer<'_> {
         if range.start < inner.draining.position() {
             return Err(ENXIO);
         }
+        // Stores to the bytes beside `range`, in the pages at its edges, must not be lost.
+        inner.unmap(range.start..range.start + 1, false);
+        inner.unmap(range.end.saturating_sub(1)..range.end, false);
         inner.buffer.take_range(range, built, grow)?;
         inner.publish();
         Ok(())

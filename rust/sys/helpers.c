@@ -147,6 +147,16 @@ void qemufile_memcpy_page(struct page *dst, struct page *src, size_t offset, siz
 	memcpy_page(dst, offset, src, offset, len);
 }
 
+/* memchr_inv() of include/linux/string.h, which needs a mapping of the page. */
+bool qemufile_page_is_zero(struct page *page)
+{
+	void *at = kmap_local_page(page);
+	bool is_zero = !memchr_inv(at, 0, PAGE_SIZE);
+
+	kunmap_local(at);
+	return is_zero;
+}
+
 /* include/linux/uio.h, with page faults refused instead of taken. */
 
 size_t qemufile_copy_folio_to_iter_atomic(struct folio *folio, size_t offset, size_t len,

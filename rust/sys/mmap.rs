@@ -3,7 +3,14 @@
 //! Mappings of a file whose pages are inserted by page faults.
 //!
 //! The pages are ordinary ones that belong to no page cache, so a mapping is a `VM_MIXEDMAP` one
-//! that gets each page with `vm_insert_page()`.
+//! that gets each page with `vmf_insert_page_mkwrite()`.
+//!
+//! A page of a shared mapping is first mapped for reading, unless the fault is a store. The table
+//! of operations has `page_mkwrite`, so `vma_wants_writenotify()` keeps it so, and the first store
+//! to the page faults again. `page_mkwrite` inserts the page as a fault does. It must not return 0:
+//! `do_page_mkwrite()` would look for a `folio->mapping`, which these pages do not have, and retry
+//! for ever. `FOLL_LONGTERM` pins for writing are refused for such a mapping
+//! (`writable_file_mapping_allowed()` in `mm/gup.c`).
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
@@ -11,10 +18,8 @@ use super::page::PageRef;
 use core::marker::PhantomData;
 use kernel::{
     bindings,
-    error::to_result,
     fs::File,
     mm::virt::VmaNew,
-    page::PAGE_MASK,
     prelude::*, //
 };
 
@@ -35,19 +40,43 @@ impl Fault<'_> {
         unsafe { (*self.fault).__bindgen_anon_1.pgoff as u64 }
     }
 
-    /// Maps `page` for reading. Succeeds also if another thread has mapped a page there meanwhile.
-    pub(crate) fn map(&self, page: &PageRef) -> Result {
-        // SAFETY: The fault is valid, and its mapping may hold ordinary pages (`make_mixed`). It
-        // takes a reference to the page of its own.
-        let inserted = to_result(unsafe {
-            let fault = &(*self.fault).__bindgen_anon_1;
-            bindings::vm_insert_page(fault.vma, fault.address & PAGE_MASK, page.as_ptr())
-        });
-        match inserted {
-            Err(err) if err == EBUSY => Ok(()),
-            other => other,
+    /// Whether this is a store to a shared mapping. A store to a private one asks for the page to
+    /// copy.
+    pub(crate) fn is_store(&self) -> bool {
+        // SAFETY: Valid by the type invariant, and so is the area, which the fault's lock keeps.
+        unsafe {
+            let is_write = (*self.fault).flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0;
+            is_write && is_shared((*self.fault).__bindgen_anon_1.vma)
         }
     }
+
+    /// Maps `page`, for writing too if `writable`. Succeeds also if another thread has mapped the
+    /// same page meanwhile. No other page may be mapped there.
+    ///
+    /// `ENOMEM` if there is no memory for page tables.
+    pub(crate) fn map(&self, page: &PageRef, writable: bool) -> Result {
+        // SAFETY: The fault is valid, and its mapping may hold ordinary pages (`make_mixed`). It
+        // takes a reference to the page of its own.
+        let inserted =
+            unsafe { bindings::vmf_insert_page_mkwrite(self.fault, page.as_ptr(), writable) };
+        match inserted {
+            bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(()),
+            bindings::vm_fault_reason_VM_FAULT_OOM => Err(ENOMEM),
+            _ => Err(EFAULT),
+        }
+    }
+}
+
+/// Whether `vma` is a shared mapping of a file that is open for writing. Its protection may forbid
+/// writing now, and be changed.
+///
+/// # Safety
+///
+/// `vma` must be valid.
+pub(super) unsafe fn is_shared(vma: *const bindings::vm_area_struct) -> bool {
+    const SHARED: usize = (bindings::VM_SHARED | bindings::VM_MAYWRITE) as usize;
+    // SAFETY: By the caller's promise. The kernel clears `VM_SHARED` if the file is not writable.
+    unsafe { (*vma).__bindgen_anon_2.vm_flags & SHARED == SHARED }
 }
 
 impl<'a> Fault<'a> {

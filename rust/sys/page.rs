@@ -151,6 +151,12 @@ impl PageRef {
         len
     }
 
+    /// Whether all bytes of this page are zeros.
+    pub fn is_zero(&self) -> bool {
+        // SAFETY: By the type invariant the page is valid.
+        unsafe { helpers::qemufile_page_is_zero(self.page.as_ptr()) }
+    }
+
     /// Copies the bytes from `offset` of another page to the same place of this one.
     ///
     /// Returns how many: fewer than asked for where the page ends.

@@ -68,7 +68,7 @@ impl World {
         let at = usize::from(step.buffer) % self.buffers.len();
         match step.op {
             Op::Clone if self.buffers.len() < MOST_BUFFERS => {
-                let (buffer, model) = &self.buffers[at];
+                let (buffer, model) = &mut self.buffers[at];
                 let copy = (buffer.try_clone().expect("a clone"), model.clone());
                 self.add(copy);
             }
@@ -125,7 +125,8 @@ impl World {
     fn change(&mut self, at: usize, step: &Step) -> bool {
         let other = match step.op {
             Op::TakeShared(_, _, other) => {
-                let (buffer, model) = &self.buffers[usize::from(other) % self.buffers.len()];
+                let others = self.buffers.len();
+                let (buffer, model) = &mut self.buffers[usize::from(other) % others];
                 Some((buffer.try_clone().expect("a clone"), model.clone()))
             }
             _ => None,

@@ -45,7 +45,7 @@ fn overhead_is_at_most_16_in_1000() {
 
 #[test]
 fn a_clone_takes_no_memory() {
-    let buffer = buffer_of(5000 * PAGE_SIZE);
+    let mut buffer = buffer_of(5000 * PAGE_SIZE);
     let before = (fault::live_pages(), fault::live_nodes());
     fault::fail_after(0);
     let clones: Vec<_> = (0..100)
@@ -58,7 +58,7 @@ fn a_clone_takes_no_memory() {
 
 #[test]
 fn a_write_to_a_clone_copies_the_pages_and_the_way_to_them_only() {
-    let buffer = buffer_of(5000 * PAGE_SIZE);
+    let mut buffer = buffer_of(5000 * PAGE_SIZE);
     let before = (fault::live_pages(), fault::live_nodes());
     let mut clone = buffer.try_clone().expect("a clone");
     clone.write_at(1234 * PAGE_BYTES + 5, b"x").expect("memory");

@@ -14,7 +14,10 @@ use super::{
     Usage, //
 };
 use core::ops::Range;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
 
 /// The content of the tree at a page index.
 pub(in crate::sized_buffer) enum Found<'a> {
@@ -43,6 +46,25 @@ impl Tree {
         }
         let until = (index | (span(level + 1) - 1)) + 1;
         Found::Nothing { until }
+    }
+
+    /// The leaf and the slot of the page `index`, if the page is exclusive: it is marked, and no
+    /// node on the way to it has a record of another owner that is still to be passed on.
+    pub(in crate::sized_buffer) fn find_exclusive(&self, index: u64) -> Option<(&Leaf, usize)> {
+        let mut level = self.level;
+        let mut link = self.root.as_ref().filter(|_| index < span(level + 1));
+        while let Some(Node::Interior(node)) = link.map(|node| &**node) {
+            link = node
+                .children
+                .get(slot(index, level))
+                .filter(|_| !node.shared.load(Relaxed));
+            level = level.saturating_sub(1);
+        }
+        match &**link? {
+            Node::Leaf(leaf) => Some((leaf, slot(index, 0))),
+            Node::Interior(_) => None,
+        }
+        .filter(|(leaf, slot)| leaf.get(*slot).is_some() && leaf.is_marked(*slot))
     }
 
     /// The page `index`.

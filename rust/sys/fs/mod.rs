@@ -92,6 +92,13 @@ pub(crate) trait FileSystem: Sized + 'static {
     /// `SIGBUS`.
     fn fault(node: <Self::Node as ForeignOwnable>::Borrowed<'_>, fault: &Fault<'_>) -> Result;
 
+    /// Notes another shared mapping that may be written to, or made writable: a part or a copy of
+    /// one that was noted before.
+    fn mapping_added(node: <Self::Node as ForeignOwnable>::Borrowed<'_>);
+
+    /// Notes that such a mapping is gone.
+    fn mapping_removed(node: <Self::Node as ForeignOwnable>::Borrowed<'_>);
+
     /// The options that `mount -o` takes.
     const PARAMETERS: &'static [Parameter];
 

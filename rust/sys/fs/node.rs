@@ -11,6 +11,7 @@ use crate::sys::{
     inode::InodeRef,
     mmap::{
         fault_result,
+        is_shared,
         Fault, //
     },
 };
@@ -184,7 +185,10 @@ impl<T: FileSystem> Regular<T> {
     };
 
     pub(super) const MAPPING: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        open: Some(Self::mapping_opened),
+        close: Some(Self::mapping_closed),
         fault: Some(Self::fault),
+        page_mkwrite: Some(Self::fault),
         ..pin_init::zeroed()
     };
 
@@ -248,6 +252,31 @@ impl<T: FileSystem> Regular<T> {
             (T::Node::borrow((*inode).i_private), Fault::from_raw(fault))
         };
         fault_result(T::fault(node, &fault))
+    }
+
+    /// # Safety
+    ///
+    /// `vma` must be a new part or copy of a mapping of a file of this file system.
+    unsafe extern "C" fn mapping_opened(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: By the caller's promise.
+        unsafe {
+            if is_shared(vma) {
+                T::mapping_added(T::Node::borrow((*(*(*vma).vm_file).f_inode).i_private));
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `vma` must be a mapping of a file of this file system that is going away. It has no pages
+    /// any more.
+    unsafe extern "C" fn mapping_closed(vma: *mut bindings::vm_area_struct) {
+        // SAFETY: By the caller's promise. `remove_vma()` puts the file after this call.
+        unsafe {
+            if is_shared(vma) {
+                T::mapping_removed(T::Node::borrow((*(*(*vma).vm_file).f_inode).i_private));
+            }
+        }
     }
 }
 

@@ -35,7 +35,6 @@ use kernel::{
         file::flags::{
             O_DIRECTORY,
             O_NONBLOCK,
-            O_RDONLY,
             O_RDWR,
             O_WRONLY, //
         },
@@ -50,11 +49,13 @@ use kernel::{
 /// The part of the flags of `open(2)` that says what a file is opened for.
 const O_ACCMODE: u32 = O_WRONLY | O_RDWR;
 
-/// The flags of a file that a mapping is by.
+/// The flags of a file that a mapping is by, beside `O_RDONLY` or `O_RDWR`.
 ///
 /// It is open for reading: the kernel reads from a mapping's file, and warns if it may not
-/// (`__kernel_read()`, for the build ID that `PROCMAP_QUERY` asks for). It must not wait there.
-pub(crate) const O_FOR_MAPPING: u32 = O_RDONLY | O_NONBLOCK | helpers::QEMUFILE_O_FOR_MAPPING;
+/// (`__kernel_read()`, for the build ID that `PROCMAP_QUERY` asks for). It must not wait there. If
+/// the mapping may be written to, the file is open for writing, too. So the mount cannot be made
+/// read-only meanwhile.
+pub(crate) const O_FOR_MAPPING: u32 = O_NONBLOCK | helpers::QEMUFILE_O_FOR_MAPPING;
 
 /// The mode of a new nameless file. Its owner may change it.
 const NEW_MODE: u16 = 0o600;

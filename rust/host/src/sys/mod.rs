@@ -10,6 +10,12 @@ pub mod copy;
 pub mod page;
 pub mod shared;
 
+pub mod alloc {
+    //! Stand-in for the flags of allocations.
+
+    pub use kernel::alloc::flags::GFP_KERNEL_ACCOUNT as GFP_STREAM;
+}
+
 pub mod sched {
     //! Stand-in for the scheduler.
 

@@ -102,6 +102,12 @@ impl PageRef {
         range.len()
     }
 
+    /// Whether all bytes of this page are zeros.
+    pub fn is_zero(&self) -> bool {
+        let (bytes, range) = self.span(0, PAGE_SIZE);
+        bytes[range].iter().all(|byte| *byte == 0)
+    }
+
     /// Copies `len` bytes from the same offset of `src`; returns how many were before the end of
     /// both folios.
     pub fn copy_from(&self, offset: usize, src: &Self, len: usize) -> usize {
