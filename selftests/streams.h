@@ -52,7 +52,7 @@ static inline int reopen(int fd, int flags)
 /* A new stream, open as a regular file and not as the device. */
 static inline int open_file(int flags)
 {
-	int device = open_device(flags & O_ACCMODE), fd, again;
+	int device = open_device(flags & (O_ACCMODE | O_NONBLOCK)), fd, again;
 
 	if (device < 0)
 		return -1;
