@@ -145,6 +145,23 @@ TEST_F(block, the_last_writers_close_is_the_end)
 	EXPECT_EQ(0, read(self->reader, &byte, 1));
 }
 
+TEST_F(block, a_read_goes_on_when_its_descriptor_is_closed)
+{
+	struct pending_read call;
+	struct qemufile_info before, info;
+
+	ASSERT_EQ(0, ioctl(self->writer, QEMUFILE_IOC_GET_INFO, &before));
+	ASSERT_TRUE(read_waits(&call, self->reader, 100, -1));
+	EXPECT_EQ(0, close(self->reader));
+	ASSERT_EQ(0, ioctl(self->writer, QEMUFILE_IOC_GET_INFO, &info));
+	EXPECT_EQ(before.readers, info.readers);
+	EXPECT_EQ(30, put_at(self->writer, 0, 30, 1));
+	EXPECT_EQ(30, read_result(&call, 5000));
+	EXPECT_EQ(30, right(call.bytes, 30, 0, 1));
+	ASSERT_EQ(0, ioctl(self->writer, QEMUFILE_IOC_GET_INFO, &info));
+	EXPECT_EQ(before.readers - 1, info.readers);
+}
+
 TEST_F(block, what_was_written_before_the_close_is_read_first)
 {
 	unsigned char bytes[200];
