@@ -53,6 +53,13 @@
 //! releases what `down_write` acquires. That several tasks wait under the read side at once makes
 //! no difference, because they change nothing that another waits for. The books are not waited for:
 //! a reader that moves them far enough goes on to move the drained position, under the write side.
+//!
+//! A handle goes when its file is released. The task that drops the last reference to a file
+//! releases it when it returns to user space (`fput()`). A task must therefore not wait for a
+//! handle whose last reference it has dropped in the same call. The module drops none in a call
+//! that waits. The kernel may, as for pipes: `__fget_files_rcu()` takes a reference to a wrong file,
+//! and drops it, if the descriptor's number is closed and used again meanwhile. A signal ends such
+//! a wait, as the task returns to user space for it.
 
 use super::{
     drain::Books,
