@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a mount may hold: memory and inodes, and that what is freed comes back. */
-#include <setjmp.h>
 #include <linux/fs.h>
 
 #include "harness.h"
 #include "mounts.h"
+#include "ram.h"
 
 MOUNT_FIXTURE(bounds, "size=64m,nr_inodes=100")
 
@@ -36,6 +36,58 @@ TEST_F(bounds, space_runs_out_and_comes_back)
 	ASSERT_EQ(0, unlink(at("b")));
 	EXPECT_EQ(0, used_blocks());
 	close(a);
+}
+
+TEST_F(bounds, stores_through_a_mapping_count)
+{
+	char *memory;
+	int fd = create("a", O_RDWR), clone;
+
+	ASSERT_EQ(0, mount("none", MOUNT_POINT, "qemufile", MS_REMOUNT, "size=32k"));
+	ASSERT_EQ(0, ftruncate(fd, MiB));
+	memory = map_ram(fd, MiB);
+	ASSERT_NE(NULL, memory);
+	/* A hole that is looked at is a page of the mount, which a store does not need again. */
+	EXPECT_EQ(0, touch(memory, false));
+	EXPECT_EQ(1, used_blocks());
+	for (int i = 0; i < 8; i++)
+		EXPECT_EQ(0, touch(memory + i * PAGE, true));
+	EXPECT_EQ(8, used_blocks());
+	EXPECT_EQ(SIGBUS, touch(memory + 8 * PAGE, true));
+	EXPECT_EQ(SIGBUS, touch(memory + 8 * PAGE, false));
+	EXPECT_EQ(8, used_blocks());
+	/* A clone counts in full, and a page of it that is copied not again. */
+	EXPECT_EQ(ENOSPC, ERRNO_OF(open_clone(fd, O_RDWR)));
+	ASSERT_EQ(0, mount("none", MOUNT_POINT, "qemufile", MS_REMOUNT, "size=64k"));
+	clone = open_clone(fd, O_RDWR);
+	ASSERT_LE(0, clone);
+	EXPECT_EQ(16, used_blocks());
+	EXPECT_EQ(0, touch(memory, true));
+	EXPECT_EQ(16, used_blocks());
+	ASSERT_EQ(0, punch(fd, 0, MiB));
+	EXPECT_EQ(8, used_blocks());
+	EXPECT_EQ(0, touch(memory + 9 * PAGE, true));
+	EXPECT_EQ(9, used_blocks());
+	munmap(memory, MiB);
+	close(clone);
+	EXPECT_EQ(1, used_blocks());
+	close(fd);
+}
+
+/* The file of the mapping writes to the mount, as its descriptor did. */
+TEST_F(bounds, a_writable_mapping_keeps_the_mount_writable)
+{
+	int fd = some("a", PAGE);
+	char *memory;
+
+	ASSERT_LE(0, fd);
+	memory = map_ram(fd, PAGE);
+	ASSERT_NE(NULL, memory);
+	close(fd);
+	EXPECT_EQ(EBUSY, ERRNO_OF(mount("none", MOUNT_POINT, "qemufile", MS_REMOUNT | MS_RDONLY, "")));
+	EXPECT_EQ(0, touch(memory, true));
+	munmap(memory, PAGE);
+	EXPECT_EQ(0, mount("none", MOUNT_POINT, "qemufile", MS_REMOUNT | MS_RDONLY, ""));
 }
 
 TEST_F(bounds, inodes_run_out_and_come_back)
@@ -100,20 +152,10 @@ TEST_F(bounds, what_is_drained_is_given_back_to_the_mount)
 	close(writer);
 }
 
-static sigjmp_buf after_fault;
-
-static void on_sigbus(int signal)
-{
-	(void)signal;
-	siglongjmp(after_fault, 1);
-}
-
 /* As in tmpfs: a mapping of a hole takes a page of the mount, or there is a SIGBUS. */
 TEST_F(bounds, holes_that_are_touched_count)
 {
-	struct sigaction action = { .sa_handler = on_sigbus };
-	int fd = create("a", O_RDWR);
-	volatile int touched = 0;
+	int fd = create("a", O_RDWR), touched = 0;
 	struct stat st;
 	char *memory;
 
@@ -122,11 +164,8 @@ TEST_F(bounds, holes_that_are_touched_count)
 	ASSERT_EQ(0, ftruncate(fd, MiB));
 	memory = mmap(NULL, MiB, PROT_READ, MAP_SHARED, fd, 0);
 	ASSERT_NE(MAP_FAILED, memory);
-	sigaction(SIGBUS, &action, NULL);
-	if (!sigsetjmp(after_fault, 1)) {
-		for (; touched < MiB / PAGE; touched++)
-			EXPECT_EQ(0, ((volatile char *)memory)[touched * PAGE]);
-	}
+	while (touched < MiB / PAGE && touch(memory + touched * PAGE, false) == 0)
+		EXPECT_EQ(0, memory[touched++ * PAGE]);
 	EXPECT_EQ(16, touched);
 	EXPECT_EQ(16, used_blocks());
 	ASSERT_EQ(0, fstat(fd, &st));

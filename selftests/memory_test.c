@@ -4,6 +4,7 @@
  * and without it a write fails as it should.
  */
 #include "harness.h"
+#include "ram.h"
 
 STREAM_FIXTURE(memory)
 
@@ -422,6 +423,39 @@ TEST_F(memory, without_it_a_write_elsewhere_is_enomem_too)
 	remove_group();
 }
 
+/* SIGBUS, and not the OOM killer, nor a fault for ever. */
+TEST_F(memory, without_it_a_store_is_sigbus)
+{
+	volatile int *reached;
+	char *memory;
+	pid_t child;
+
+	reached = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, reached);
+	ASSERT_EQ(0, set_length(self->fd, 64 * MiB));
+	memory = map_ram(self->fd, 64 * MiB);
+	ASSERT_NE(NULL, memory);
+	if (!make_group("24M"))
+		SKIP(return, "no memory control groups");
+	child = fork_child();
+	if (child == 0) {
+		int number = 0;
+
+		if (!put_text(GROUP "/cgroup.procs", "0"))
+			_exit(1);
+		for (; *reached < 16 * 1024 && number == 0; ++*reached)
+			number = touch(memory + *reached * PAGE, true);
+		_exit(number == SIGBUS ? 0 : 2);
+	}
+	EXPECT_EQ(0, status_of(child));
+	EXPECT_LT(10 * MiB, *reached * PAGE);
+	EXPECT_GT(64 * MiB, *reached * PAGE);
+	EXPECT_EQ('w', memory[0]);
+	/* Out of the group, it goes on. */
+	EXPECT_EQ(0, touch(memory + 64 * MiB - PAGE, true));
+	remove_group();
+}
+
 /* fallocate(2) of more than there is, ended long before it would find that out. */
 TEST_F(memory, a_reservation_can_be_killed)
 {
@@ -823,6 +857,62 @@ TEST_F(injection, each_allocation_of_other_calls_may_fail)
 			}
 			EXPECT_EQ(end, right_at(copy, 0, end, 1));
 			close(copy);
+			close(fd);
+			if (!failed)
+				break;
+		}
+	}
+}
+
+/* A store is done, or is a SIGBUS that changes nothing; a clone is a clone, or none. */
+TEST_F(injection, each_allocation_of_stores_and_their_clones_may_fail)
+{
+	for (int what = 0; what < 4; what++) {
+		for (int nth = 1;; nth++) {
+			int fd = open_device(O_RDWR), copy = -1, clone = -1, number = 0;
+			char *memory;
+			bool failed;
+
+			ASSERT_EQ(NODE + 100, put_at(fd, 0, NODE + 100, 1));
+			ASSERT_EQ(0, set_length(fd, 3 * NODE));
+			memory = map_ram(fd, 3 * NODE);
+			ASSERT_NE(NULL, memory);
+			if (what == 0)
+				copy = open_clone(fd, O_RDWR);
+			if (what == 3) {
+				ASSERT_EQ(0, touch(memory + 1, true));
+				ASSERT_EQ(0, touch(memory + NODE + 1, true));
+			}
+			fail_nth(nth);
+			switch (what) {
+			case 0:	/* A shared page. */
+			case 1:	/* A page of the stream's own. */
+				number = touch(memory, true);
+				break;
+			case 2:	/* A hole. */
+				number = touch(memory + 2 * NODE, true);
+				break;
+			case 3:
+				clone = open_clone(fd, O_RDWR);
+				break;
+			}
+			failed = has_failed();
+			if (what == 3) {
+				EXPECT_TRUE(clone >= 0 || failed);
+				EXPECT_TRUE(clone < 0 || char_at(clone, 1) == 'w');
+				EXPECT_EQ('w', memory[NODE + 1]);
+			} else {
+				EXPECT_TRUE(number == 0 || (number == SIGBUS && failed))
+					TH_LOG("%d, %d: %d", what, nth, number);
+				EXPECT_EQ(number ? (what == 2 ? 0 : (char)byte_at(0, 1)) : 'w',
+					  memory[what == 2 ? 2 * NODE : 0]);
+			}
+			EXPECT_EQ(0, touch(memory + 2, true));
+			if (copy >= 0)
+				EXPECT_EQ(NODE, right_at(copy, 0, NODE, 1));
+			munmap(memory, 3 * NODE);
+			close(copy);
+			close(clone);
 			close(fd);
 			if (!failed)
 				break;

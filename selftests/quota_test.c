@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 
 #include "harness.h"
+#include "ram.h"
 
 /* Where vm.sh puts it. */
 #define MODULE_FILE "/vm/qemufile.ko"
@@ -87,6 +88,30 @@ TEST_F(quota, all_streams_of_a_user_share_it)
 	EXPECT_EQ(0, set_length(a, TiB));
 	close(a);
 	close(b);
+}
+
+TEST_F(quota, stores_through_a_mapping_count)
+{
+	int fd = open_device(O_RDWR), other = open_file(O_RDWR);
+	char *memory;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(MOST - 2 * PAGE, put_at(other, 0, MOST - 2 * PAGE, 1));
+	ASSERT_EQ(0, set_length(fd, MOST));
+	memory = map_ram(fd, MOST);
+	ASSERT_NE(NULL, memory);
+	/* What is looked at does not count, until it is written. */
+	for (int i = 0; i < 10; i++)
+		EXPECT_EQ(0, touch(memory + i * PAGE, false));
+	EXPECT_EQ(0, touch(memory, true));
+	EXPECT_EQ(0, touch(memory + PAGE, true));
+	EXPECT_EQ(SIGBUS, touch(memory + 2 * PAGE, true));
+	EXPECT_EQ(2 * PAGE, allocated(fd));
+	ASSERT_EQ(0, set_length(other, 0));
+	EXPECT_EQ(0, touch(memory + 2 * PAGE, true));
+	munmap(memory, MOST);
+	close(fd);
+	close(other);
 }
 
 TEST_F(quota, what_is_freed_can_be_had_again)

@@ -170,6 +170,24 @@ TEST_F(uring, in_a_chain)
 	EXPECT_EQ(PAGE, right(copy, PAGE, 0, 1));
 }
 
+/*
+ * A device would go on storing to the pages after a clone shares them. The kernel
+ * refuses to pin them for long: FOLL_LONGTERM.
+ */
+TEST_F(uring, a_writable_mapping_is_no_registered_buffer)
+{
+	struct iovec iov = { .iov_len = MiB };
+
+	ASSERT_EQ(0, set_length(self->fd, MiB));
+	iov.iov_base = mmap(NULL, MiB, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, iov.iov_base);
+	EXPECT_EQ(-EFAULT, io_uring_register_buffers(&self->ring, &iov, 1));
+	/* An ordinary read into it works. */
+	CALL(1, io_uring_prep_read, self->fd, iov.iov_base, MiB, 0);
+	SUBMIT();
+	EXPECT_EQ(MiB, result_of(&self->ring, 1));
+}
+
 TEST_F(uring, registered_buffers_and_files)
 {
 	char *memory = mmap(NULL, MiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -254,8 +254,8 @@ impl Quota {
 
     /// Reverses [`Quota::pay`] for `bytes` that were not used.
     fn refund(&mut self, bytes: u64) {
-        self.paid -= bytes;
         if let Some(payer) = &self.payer {
+            self.paid -= bytes;
             payer.account().give_back(bytes);
         }
     }
