@@ -41,6 +41,7 @@ TEST_F(fdinfo, tells_what_info_tells)
 	EXPECT_EQ(77, value_of(reader, "pos"));
 	EXPECT_EQ(PAGE + NODE + 5, value_of(reader, "qemufile-length"));
 	EXPECT_EQ((long long)info.allocated, value_of(reader, "qemufile-allocated"));
+	EXPECT_EQ((long long)info.allocated, value_of(reader, "qemufile-private"));
 	EXPECT_EQ((long long)info.chunks, value_of(reader, "qemufile-chunks"));
 	EXPECT_EQ(0, value_of(reader, "qemufile-drained"));
 	EXPECT_EQ(100 * MiB, value_of(reader, "qemufile-limit"));

@@ -37,6 +37,12 @@ OFFSET(qemufile_extent, flags, 20);
 SIZE(qemufile_range, 24);
 OFFSET(qemufile_range, length, 8);
 OFFSET(qemufile_range, flags, 16);
+SIZE(qemufile_diff, 24);
+OFFSET(qemufile_diff, length, 8);
+OFFSET(qemufile_diff, fd, 16);
+OFFSET(qemufile_diff, flags, 20);
+SIZE(qemufile_usage, 16);
+OFFSET(qemufile_usage, shared_bytes, 8);
 SIZE(qemufile_open, 8);
 OFFSET(qemufile_open, flags, 4);
 SIZE(qemufile_record, 24);
@@ -82,6 +88,8 @@ _Static_assert(QEMUFILE_IOC_SKIP == 0xc010ef13, "SKIP");
 _Static_assert(QEMUFILE_IOC_GET_ERROR == 0x8008ef14, "GET_ERROR");
 _Static_assert(QEMUFILE_IOC_SET_ERROR == 0x4008ef15, "SET_ERROR");
 _Static_assert(QEMUFILE_IOC_RATE_LIMIT == 0xc020ef16, "RATE_LIMIT");
+_Static_assert(QEMUFILE_IOC_DIFF == 0xc018ef06, "DIFF");
+_Static_assert(QEMUFILE_IOC_GET_USAGE == 0x8010ef07, "GET_USAGE");
 _Static_assert(QEMUFILE_IOC_SET_LIMIT == 0x4010ef17, "SET_LIMIT");
 _Static_assert(QEMUFILE_IOC_SET_FLAGS == 0x4008ef18, "SET_FLAGS");
 _Static_assert(QEMUFILE_IOC_RAM_CONTROL == 0x4010ef20, "RAM_CONTROL");
@@ -99,6 +107,8 @@ struct call {
 		struct qemufile_length length;
 		struct qemufile_extent extent;
 		struct qemufile_range range;
+		struct qemufile_diff diff;
+		struct qemufile_usage usage;
 		struct qemufile_open open;
 		struct qemufile_vector vector;
 		struct qemufile_skip skip;
@@ -122,6 +132,9 @@ static struct call calls[] = {
 	  QEMUFILE_MODE_WRITE, { .length = { .length = 1000 } }, { 8, 12 } },
 	{ "GET_EXTENT", QEMUFILE_IOC_GET_EXTENT, sizeof(struct qemufile_extent),
 	  0, { .extent = { .start = 0 } }, { 20 } },
+	{ "DIFF", QEMUFILE_IOC_DIFF, sizeof(struct qemufile_diff),
+	  QEMUFILE_MODE_READ, { .diff = { .start = 0 } }, { 20 } },
+	{ "GET_USAGE", QEMUFILE_IOC_GET_USAGE, sizeof(struct qemufile_usage) },
 	{ "PUNCH", QEMUFILE_IOC_PUNCH, sizeof(struct qemufile_range),
 	  QEMUFILE_MODE_WRITE, { .range = { .start = 999, .length = 1 } }, { 16, 20 } },
 	{ "PUT", QEMUFILE_IOC_PUT, sizeof(struct qemufile_vector),
@@ -175,7 +188,9 @@ FIXTURE_SETUP(abi)
 	ASSERT_LE(0, self->reader);
 	ASSERT_LE(0, self->writer);
 	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
-		if (calls[i].number == QEMUFILE_IOC_PUT || calls[i].number == QEMUFILE_IOC_GET ||
+		if (calls[i].number == QEMUFILE_IOC_DIFF)
+			calls[i].arg.diff.fd = self->reader;
+		else if (calls[i].number == QEMUFILE_IOC_PUT || calls[i].number == QEMUFILE_IOC_GET ||
 		    calls[i].number == QEMUFILE_IOC_PEEK)
 			calls[i].arg.vector.records = (uintptr_t)&a_byte;
 }

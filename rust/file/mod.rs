@@ -34,6 +34,7 @@ use crate::{
             Whence, //
         },
         file_operations::{
+            state_of,
             Advice,
             Allocate,
             FileOperations,
@@ -54,6 +55,7 @@ use core::{
 };
 use kernel::{
     fs::{
+        file::LocalFile,
         File,
         Kiocb, //
     },
@@ -108,6 +110,13 @@ impl<O: Opener> OpenFile<O> {
     fn handle(this: Pin<&Self>) -> &Handle {
         &this.get_ref().handle
     }
+}
+
+/// The handle of an open file of either kind. `EINVAL` for another file.
+fn handle_of(file: &LocalFile) -> Result<&Handle> {
+    let device = state_of::<OpenFile<Device>>(file).map(|file| &file.get_ref().handle);
+    let regular = || state_of::<OpenFile<StreamFs>>(file).map(|file| &file.get_ref().handle);
+    device.or_else(regular).ok_or(EINVAL)
 }
 
 #[vtable]
@@ -194,6 +203,11 @@ impl<O: Opener> FileOperations for OpenFile<O> {
         match ioctl::dispatch(Self::handle(this), file, cmd, arg)? {
             Reply::Done => Ok(0),
             Reply::Open(wanted) => fs::install(&O::mount(file)?, wanted),
+            Reply::Diff(diff) => {
+                let other = LocalFile::fget(u32::try_from(diff.fd()).or(Err(EBADF))?)?;
+                diff.finish(Self::handle(this), handle_of(&other)?)?;
+                Ok(0)
+            }
         }
     }
 

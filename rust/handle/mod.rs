@@ -205,6 +205,8 @@ impl Handle {
         seq_print!(seq, "qemufile-stream:\t{}\n", self.stream().number());
         seq_print!(seq, "qemufile-length:\t{}\n", info.len);
         seq_print!(seq, "qemufile-allocated:\t{}\n", info.allocated);
+        let private = self.stream().owned().unwrap_or(0).min(info.allocated);
+        seq_print!(seq, "qemufile-private:\t{private}\n");
         seq_print!(seq, "qemufile-chunks:\t{}\n", info.chunks);
         seq_print!(seq, "qemufile-drained:\t{}\n", info.drained);
         seq_print!(seq, "qemufile-limit:\t{}\n", info.limit.unwrap_or(0));

@@ -209,6 +209,16 @@ impl Leaf {
             .is_some_and(|page| self.slots_of_folio(slot).count() == page.folio().refs())
     }
 
+    /// Whether only this leaf has the page in `slot`. Mappings are its stream's own, or are of a
+    /// clone that has another page by now and is about to be unmapped.
+    pub(super) fn is_owned(&self, slot: usize) -> bool {
+        self.get(slot).is_some_and(|page| {
+            let folio = page.folio();
+            let others = folio.refs().saturating_sub(folio.mappings());
+            self.is_marked(slot) || self.slots_of_folio(slot).count() == others
+        })
+    }
+
     /// Whether somebody may still write to the page in `slot`, although no mapping can: it is
     /// exclusive, and has a reference that is no slot's. `O_DIRECT` reads in progress have one
     /// (`pin_user_pages()`).

@@ -29,13 +29,17 @@ mod cow;
 mod node;
 mod pages;
 mod read;
+mod sharing;
 mod sparse;
 mod stale;
 mod stores;
 mod tree;
 mod write;
 
-pub use self::pages::Filled;
+pub use self::{
+    pages::Filled,
+    sharing::Difference, //
+};
 pub use crate::sys::copy::{
     Progress,
     Sink,

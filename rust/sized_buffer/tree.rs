@@ -6,10 +6,15 @@
 //! the path to it the tree's own ([`cow`](super::cow)). Each node counts the memory below it, and
 //! no node is empty. Recursion is as deep as the tree is high: at most nine levels.
 
+mod compare;
 mod exchange;
 mod find;
+mod owned;
 
-pub(super) use self::find::Found;
+pub(super) use self::{
+    compare::Search,
+    find::Found, //
+};
 
 use super::{
     cow::{

@@ -22,8 +22,8 @@
 //!    and taken out of mappings).
 //! 6. The locks of the wait queues, and of the table of users ([`quota`](super::quota)).
 //!
-//! `inner` of two streams is never held at the same time: a clone or a reflink takes a snapshot of
-//! the source first. Memory that a change takes out is freed, and waiters are woken, after `inner`
+//! `inner` of two streams is held together only to compare them, the read side of both, in the order
+//! of their addresses. A clone or a reflink takes a snapshot of the source first. Memory that a change takes out is freed, and waiters are woken, after `inner`
 //! is dropped.
 //!
 //! # Entrances
@@ -33,6 +33,7 @@
 //! | entrance | side | for |
 //! | --- | --- | --- |
 //! | [`Stream::inspect`] | read | figures: length, runs of data, who has the stream open; waiting for a change of these |
+//! | [`Stream::inspect_both`] | read | what two streams share |
 //! | [`Stream::read_bytes`] | read | bytes that are copied, lent or mapped; the readers' books |
 //! | [`Stream::change_bytes`] | write | bytes, length, memory, and what is paid for it |
 //! | [`Stream::share_pages`] | write | a clone, for another stream or for a way back |
@@ -190,6 +191,21 @@ impl Stream {
         self.view()
     }
 
+    /// To compare figures of two streams. They must not be the same one.
+    ///
+    /// The stream with the lower address comes first. Only read sides are taken together, and whoever
+    /// has a write side waits for no other stream.
+    pub(super) fn inspect_both<'a>(&'a self, other: &'a Stream) -> (View<'a>, View<'a>) {
+        let address = |stream: &Stream| core::ptr::from_ref(stream).addr();
+        if address(self) < address(other) {
+            let one = self.view();
+            (one, other.view_below())
+        } else {
+            let second = other.view();
+            (self.view_below(), second)
+        }
+    }
+
     /// To copy, lend or map bytes, and to note how far readers have come.
     pub(super) fn read_bytes(&self) -> View<'_> {
         self.view()
@@ -244,6 +260,14 @@ impl Stream {
         View {
             stream: self,
             inner: self.locks.inner.read(),
+        }
+    }
+
+    /// As [`Stream::view`], with the view of another stream held.
+    fn view_below(&self) -> View<'_> {
+        View {
+            stream: self,
+            inner: self.locks.inner.read_nested(),
         }
     }
 

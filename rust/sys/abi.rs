@@ -43,6 +43,8 @@ plain! {
     qemufile_length,
     qemufile_extent,
     qemufile_range,
+    qemufile_diff,
+    qemufile_usage,
     qemufile_open,
     qemufile_record,
     qemufile_vector,

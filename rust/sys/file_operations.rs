@@ -12,6 +12,7 @@
 
 mod vtable;
 
+pub(crate) use self::vtable::state_of;
 pub(super) use self::vtable::Vtable;
 use super::{
     bindings as helpers,

@@ -114,6 +114,11 @@ bool qemufile_folio_mapped(struct folio *folio)
 	return folio_mapped(folio);
 }
 
+int qemufile_folio_mapcount(const struct folio *folio)
+{
+	return folio_mapcount(folio);
+}
+
 void qemufile_folio_ref_add(struct folio *folio, int n)
 {
 	folio_ref_add(folio, n);
@@ -263,6 +268,12 @@ int qemufile_mutex_lock_killable(struct mutex *lock)
 int qemufile_mutex_lock_interruptible(struct mutex *lock)
 {
 	return mutex_lock_interruptible(lock);
+}
+
+/* include/linux/rwsem.h; a macro without lockdep. */
+void qemufile_down_read_nested(struct rw_semaphore *semaphore)
+{
+	down_read_nested(semaphore, SINGLE_DEPTH_NESTING);
 }
 
 /* include/linux/cred.h */

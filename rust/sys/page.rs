@@ -91,6 +91,11 @@ impl PageRef {
         Ok(Self { page: self.page })
     }
 
+    /// Whether both are references to one page.
+    pub fn is(&self, other: &Self) -> bool {
+        self.page == other.page
+    }
+
     pub(super) fn as_ptr(&self) -> *mut bindings::page {
         self.page.as_ptr()
     }
@@ -206,6 +211,13 @@ impl Folio<'_> {
     pub fn is_mapped(&self) -> bool {
         // SAFETY: The folio is valid.
         unsafe { helpers::qemufile_folio_mapped(self.raw) }
+    }
+
+    /// The count of mappings of the folio's pages. Each has a reference. It can change at any time.
+    pub fn mappings(&self) -> usize {
+        // SAFETY: The folio is valid.
+        let count = unsafe { helpers::qemufile_folio_mapcount(self.raw) };
+        usize::try_from(count).unwrap_or(0)
     }
 
     /// Whether `page` is the page `index` of this folio. `index` must be one of the folio's.

@@ -13,6 +13,7 @@
 //!
 //! [`Lock`]: kernel::sync::lock::Lock
 
+use super::bindings as helpers;
 use core::{
     cell::UnsafeCell,
     ops::{
@@ -105,6 +106,14 @@ impl<T> RwSemaphore<T> {
         }
         // SAFETY: The semaphore is initialised.
         unsafe { bindings::down_read(self.raw.get()) };
+        self.read_guard()
+    }
+
+    /// As [`Self::read`], while the read side of another semaphore of this class is held. The caller
+    /// has an order for the two.
+    pub(crate) fn read_nested(&self) -> ReadGuard<'_, T> {
+        // SAFETY: The semaphore is initialised.
+        unsafe { helpers::qemufile_down_read_nested(self.raw.get()) };
         self.read_guard()
     }
 

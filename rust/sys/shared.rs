@@ -72,6 +72,16 @@ impl<T> Shared<T> {
         Ok(Self { ptr: self.ptr })
     }
 
+    /// Whether both point at one value.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.ptr == other.ptr
+    }
+
+    /// Whether the value has no other owner at the moment.
+    pub(crate) fn is_sole(&self) -> bool {
+        self.counted().refs.as_atomic().load(Relaxed) == 1
+    }
+
     /// A mutable reference to the value, if this is its only owner.
     pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
         // `Acquire` pairs with the release of another owner's `dec_and_test`: what that owner

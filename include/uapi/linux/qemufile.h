@@ -104,6 +104,30 @@ struct qemufile_range {
 	__u32 reserved;
 };
 
+/**
+ * struct qemufile_diff - the next difference between two streams
+ * @start: in: where to begin, in bytes; out: start of the difference
+ * @length: out: its length, in bytes; 0 if there is none from @start on
+ * @fd: a descriptor of the other stream
+ * @flags: 0
+ */
+struct qemufile_diff {
+	__u64 start;
+	__u64 length;
+	__s32 fd;
+	__u32 flags;
+};
+
+/**
+ * struct qemufile_usage - whose the memory of a stream's data is
+ * @private_bytes: memory that only this stream has, in bytes
+ * @shared_bytes: memory that others have as well: clones, pipes
+ */
+struct qemufile_usage {
+	__u64 private_bytes;
+	__u64 shared_bytes;
+};
+
 /* qemufile_open.flags; the new descriptor is O_CLOEXEC in any case. */
 #define QEMUFILE_OPEN_NONBLOCK	(1U << 0)
 #define QEMUFILE_OPEN_APPEND	(1U << 1)
@@ -285,6 +309,8 @@ enum qemufile_ioctl {
 	/* These two return a new descriptor. */
 	QEMUFILE_IOC_BUFOPEN = _IOW(QEMUFILE_IOC_MAGIC, 0x04, struct qemufile_open),
 	QEMUFILE_IOC_CLONE = _IOW(QEMUFILE_IOC_MAGIC, 0x05, struct qemufile_open),
+	QEMUFILE_IOC_DIFF = _IOWR(QEMUFILE_IOC_MAGIC, 0x06, struct qemufile_diff),
+	QEMUFILE_IOC_GET_USAGE = _IOR(QEMUFILE_IOC_MAGIC, 0x07, struct qemufile_usage),
 	QEMUFILE_IOC_PUT = _IOWR(QEMUFILE_IOC_MAGIC, 0x10, struct qemufile_vector),
 	QEMUFILE_IOC_GET = _IOWR(QEMUFILE_IOC_MAGIC, 0x11, struct qemufile_vector),
 	QEMUFILE_IOC_PEEK = _IOWR(QEMUFILE_IOC_MAGIC, 0x12, struct qemufile_vector),

@@ -10,12 +10,16 @@
 //! - `ENOTTY`: an unknown number;
 //! - `EBADF`: the handle is not open for the access that the call needs.
 
+mod compare;
 mod handle;
 mod open;
 mod stream;
 mod typed;
 
-pub(crate) use self::open::Opening;
+pub(crate) use self::{
+    compare::Diff,
+    open::Opening, //
+};
 use crate::{
     handle::Handle,
     sys::abi, //
@@ -79,14 +83,18 @@ pub(crate) enum Reply {
     Done,
     /// Make this file; the call returns its descriptor.
     Open(Opening),
+    /// Find the handle of another descriptor, for [`Diff::finish`].
+    Diff(Diff),
 }
 
-/// Executes `cmd`, except for making a file.
+/// Executes `cmd`, except for making a file, or for finding another one.
 pub(crate) fn dispatch(this: &Handle, file: &File, cmd: u32, arg: usize) -> Result<Reply> {
     let arg = Argument(UserPtr::from_addr(arg));
     match cmd {
         abi::QEMUFILE_IOC_BUFOPEN => return open::bufopen(this, &arg).map(Reply::Open),
         abi::QEMUFILE_IOC_CLONE => return open::clone(this, &arg).map(Reply::Open),
+        abi::QEMUFILE_IOC_DIFF => return compare::diff(this, arg).map(Reply::Diff),
+        abi::QEMUFILE_IOC_GET_USAGE => compare::get_usage(this, &arg),
         abi::QEMUFILE_IOC_GET_INFO => handle::get_info(this, file, &arg),
         abi::QEMUFILE_IOC_SET_LENGTH => stream::set_length(this, file, &arg),
         abi::QEMUFILE_IOC_GET_EXTENT => stream::get_extent(this, &arg),

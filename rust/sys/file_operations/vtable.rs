@@ -34,6 +34,7 @@ use kernel::{
         c_void, //
     },
     fs::{
+        file::LocalFile,
         File,
         Kiocb, //
     },
@@ -61,6 +62,17 @@ unsafe fn state<'a, T: FileOperations>(
 ) -> <T::Ptr as ForeignOwnable>::Borrowed<'a> {
     // SAFETY: `open` put it there, and only `release` takes it away.
     unsafe { <T::Ptr as ForeignOwnable>::borrow((*file).private_data) }
+}
+
+/// The state of an open file, if its operations are those of `T`.
+pub(crate) fn state_of<T: FileOperations>(
+    file: &LocalFile,
+) -> Option<<T::Ptr as ForeignOwnable>::Borrowed<'_>> {
+    // SAFETY: The reference keeps the file open. Its table says what has opened it.
+    unsafe {
+        let is_ours = core::ptr::eq((*file.as_ptr()).f_op, Vtable::<T>::build());
+        is_ours.then(|| state::<T>(file.as_ptr()))
+    }
 }
 
 /// A C return value: the negative error number, or zero.

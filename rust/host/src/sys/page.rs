@@ -71,6 +71,11 @@ impl PageRef {
         Ok(Self(self.0.clone()))
     }
 
+    /// Whether both are references to one page.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.memory, &other.0.memory) && self.0.index == other.0.index
+    }
+
     /// The folio that this is a page of.
     pub fn folio(&self) -> Folio<'_> {
         Folio(&self.0)
@@ -147,6 +152,11 @@ impl Folio<'_> {
     /// Whether any page of the folio is mapped: there are no mappings here.
     pub fn is_mapped(&self) -> bool {
         false
+    }
+
+    /// The count of mappings: none.
+    pub fn mappings(&self) -> usize {
+        0
     }
 
     /// Whether `page` is the page `index` of this folio.

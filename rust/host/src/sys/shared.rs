@@ -26,6 +26,16 @@ impl<T> Shared<T> {
         Ok(Self(Arc::new(Counted(value))))
     }
 
+    /// Whether both point at one value.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether the value has no other owner at the moment.
+    pub fn is_sole(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// The value, to be changed, if no other pointer to it exists.
     pub fn get_mut(&mut self) -> Option<&mut T> {
         Arc::get_mut(&mut self.0).map(|counted| &mut counted.0)
