@@ -20,10 +20,12 @@ import sys
 import tempfile
 import time
 
+import fork
 import stream
 
 MIB = 1 << 20
 MOUNT = "/run/qemufile"
+RAM = 64 * MIB  # of a guest whose RAM is a file
 FICLONE = 0x40049409
 
 
@@ -49,22 +51,29 @@ def say(text):
 
 
 class Qemu:
-    """A QEMU process with one guest, and its QMP monitor on a socket pair."""
+    """A QEMU process with one guest, and its QMP monitor on a socket pair.
 
-    def __init__(self, name, image, serial, incoming=None):
+    ram is the file that holds the guest's RAM, shared with whoever maps it."""
+
+    def __init__(self, name, image, serial, incoming=None, ram=None, accel="tcg", options=()):
         self.name = name
         ours, theirs = socket.socketpair()
         self.monitor = ours
         self.pending = b""
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-            "-M", "pc", "-accel", "tcg", "-m", "32",
+            "-M", "pc" if ram is None else "pc,memory-backend=ram", "-accel", accel,
+            "-m", "32" if ram is None else str(RAM // MIB),
             # With the host's clock the state would hold the second of its writing.
             "-rtc", "clock=vm",
             "-drive", f"file={image},format=raw,if=floppy,read-only=on",
             "-chardev", f"file,id=serial,path={serial}", "-serial", "chardev:serial",
             "-chardev", f"socket,id=mon,fd={theirs.fileno()}", "-mon", "chardev=mon,mode=control",
         ]
+        if ram is not None:
+            command += ["-object",
+                        f"memory-backend-file,id=ram,mem-path={ram},size={RAM},share=on"]
+        command += options
         fds = [theirs.fileno()]
         if incoming is not None:
             command += ["-incoming", incoming, "-S"]
@@ -102,6 +111,10 @@ class Qemu:
                 fail(f"{command}: {answer['error']['desc']}")
             if "return" in answer:
                 return answer["return"]
+
+    def enable(self, *capabilities):
+        self.qmp("migrate-set-capabilities",
+                 capabilities=[{"capability": name, "state": True} for name in capabilities])
 
     def wait_migration(self):
         while True:
@@ -264,6 +277,7 @@ def main():
     say(f"again:    stopped, written to a file, loaded from it, parked in {options.device}:\n"
         f"          {result}")
     complaints()
+    fork.demo(options.image, work)
     say("demo: the guest went on where it had stopped")
 
 

@@ -10,11 +10,11 @@ shift
 cd "$(dirname -- "$0")" || exit
 export PYTHONDONTWRITEBYTECODE=1
 
-[ $# -gt 0 ] || set -- move_256m typed_header live_migration by_path libvirt
+[ $# -gt 0 ] || set -- move_256m typed_header live_migration by_path guest_ram libvirt
 failed=0
 for program; do
 	case $program in
-	typed_header | by_path | libvirt) guest=counter.img ;;
+	typed_header | by_path | guest_ram | libvirt) guest=counter.img ;;
 	live_migration) guest=dirty.img ;;
 	*) guest= ;;
 	esac
