@@ -27,10 +27,8 @@ WORK = tempfile.mkdtemp()
 
 def have_kvm():
     """Whether a guest can run in this machine with KVM, nested or not."""
-    release = os.uname().release
     for module in ["kvm_amd", "kvm_intel"]:
-        subprocess.run(["modprobe", "-d", "/kernel/stock", "-S", release, module],
-                       stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["modprobe", module], stderr=subprocess.DEVNULL, check=False)
     return os.path.exists("/dev/kvm")
 
 
@@ -42,42 +40,37 @@ def follow(family):
         check(numbers == list(range(1, len(numbers) + 1)), f"the {name} printed {numbers}")
 
 
-def fork_eight(accel):
-    results = {}
-    # Twice by clones, and by copies in between, in one machine.
-    for directory in [MOUNT, TMPFS]:
-        family = fork.Family(IMAGE, directory, tempfile.mkdtemp(dir=WORK), accel)
-        park.wait_for_lines(family.serial("parent"), 20, 60)
-        pause, saving, clones, all_run = family.fork(8)
-        family.wait(10, 120)
-        follow(family)
-        held = family.usage() if directory == MOUNT else family.allocated()
-        results[directory] = (sum(clones), held)
-        note(f"{accel}, {directory}: stood still for {pause * 1e3:.0f} ms (of it {saving * 1e3:.0f} "
-             f"for the state of the devices), clone {clones[0] * 1e3:.2f} ms, the next seven "
-             f"{sum(clones[1:]) * 1e3:.2f} ms, all run after {all_run:.2f} s; the RAM of nine is "
-             f"{held / MIB:.1f} MiB")
-        if directory == MOUNT:
-            check(clones[0] < 0.1, f"the clone took {clones[0] * 1e3:.1f} ms")
-        family.quit()
-    (clone_time, clone_held), (copy_time, copy_held) = results[MOUNT], results[TMPFS]
-    note(f"{accel}: fan-out {copy_time / clone_time:.0f} times as fast as copies, memory "
-         f"{copy_held / clone_held:.1f} times as small")
-    check(copy_time > 5 * clone_time, "clones are no faster than copies")
-    check(copy_held > 4 * clone_held, "clones are no smaller than copies")
+def fork_eight(accel, directory):
+    """Returns the seconds of all clones, and the bytes of the RAM of all nine."""
+    family = fork.Family(IMAGE, directory, tempfile.mkdtemp(dir=WORK), accel)
+    park.wait_for_lines(family.serial("parent"), 15, 60)
+    pause, saving, clones, all_run = family.fork(8)
+    family.wait(5, 120)
+    follow(family)
+    held = family.usage() if directory == MOUNT else family.allocated()
+    note(f"{accel}, {directory}: stood still for {pause * 1e3:.0f} ms (of it {saving * 1e3:.0f} "
+         f"for the state of the devices), clone {clones[0] * 1e3:.2f} ms, the next seven "
+         f"{sum(clones[1:]) * 1e3:.2f} ms, all run after {all_run:.2f} s; the RAM of nine is "
+         f"{held / MIB:.1f} MiB")
+    family.quit()
+    return sum(clones), held
 
 
 @test
 def nine_guests_go_on_from_one():
-    fork_eight("tcg")
+    _, held = fork_eight("tcg", MOUNT)
+    check(held < 2 * park.RAM, f"{held} bytes")
 
 
 @test
 def nine_guests_go_on_from_one_with_kvm():
-    if not have_kvm():
-        note("SKIP: no KVM in this machine")
-        return
-    fork_eight("kvm")
+    accel = "kvm" if have_kvm() else "tcg"
+    clone_time, clone_held = fork_eight(accel, MOUNT)
+    copy_time, copy_held = fork_eight(accel, TMPFS)
+    note(f"{accel}: fan-out {copy_time / clone_time:.0f} times as fast as copies, memory "
+         f"{copy_held / clone_held:.1f} times as small")
+    check(copy_time > 5 * clone_time, "clones are no faster than copies")
+    check(copy_held > 4 * clone_held, "clones are no smaller than copies")
 
 
 @test
@@ -99,11 +92,11 @@ def snapshots_of_a_guest_that_runs_are_taken_every_second():
     family = fork.Family(IMAGE, MOUNT, tempfile.mkdtemp(dir=WORK))
     park.wait_for_lines(family.serial("parent"), 10, 60)
     times = []
-    for i in range(5):
+    for i in range(4):
         times.append(family.clone(f"snapshot{i}"))
         time.sleep(1)
     # It marks every page from 1 MiB to 24 MiB with its address, and checks that at each tick.
-    for i in range(5):
+    for i in range(4):
         with open(family.path(f"snapshot{i}.ram"), "rb") as file:
             ram = file.read()
         check(len(ram) == park.RAM, f"{len(ram)} bytes")
