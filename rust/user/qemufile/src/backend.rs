@@ -4,7 +4,7 @@
 
 use crate::RamHooks;
 use std::{
-    io::{self, IoSlice, Read, Write},
+    io::{self, Cursor, IoSlice, Read, Seek, SeekFrom, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -19,6 +19,30 @@ pub trait Backend {
     /// Reads bytes, and returns how many: 0 at the end only.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let _ = buf;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Writes bytes at `offset`, and returns how many: at least one. The backend's own offset stays.
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let _ = (bytes, offset);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Reads bytes at `offset`, and returns how many: 0 at the end only. The backend's own offset
+    /// stays.
+    fn read_at(&mut self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let _ = (buf, offset);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Moves the backend's own offset, and returns it.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let _ = to;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Ends all transfers, in both directions, also those that wait.
+    fn shutdown(&mut self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -63,6 +87,28 @@ impl Backend for Fd {
         Ok(rustix::io::read(&self.0, buf)?)
     }
 
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwrite(&self.0, bytes, offset)?)
+    }
+
+    fn read_at(&mut self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pread(&self.0, buf, offset)?)
+    }
+
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            SeekFrom::Start(offset) => rustix::fs::SeekFrom::Start(offset),
+            SeekFrom::End(offset) => rustix::fs::SeekFrom::End(offset),
+            SeekFrom::Current(offset) => rustix::fs::SeekFrom::Current(offset),
+        };
+        Ok(rustix::fs::seek(&self.0, to)?)
+    }
+
+    /// `shutdown(2)` of a socket; `ENOTSOCK` for any other descriptor.
+    fn shutdown(&mut self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both)?)
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.as_fd())
     }
@@ -94,36 +140,49 @@ impl<W: Write> Backend for Writer<W> {
 
 /// Memory: the twin of `QEMUBuffer`, `buf_read_ops` and `buf_write_ops`.
 #[derive(Debug, Default)]
-pub struct Buffer {
-    bytes: Vec<u8>,
-    /// How many bytes have been read.
-    read: usize,
-}
+pub struct Buffer(Cursor<Vec<u8>>);
 
 impl Buffer {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.0.get_ref()
     }
 }
 
 impl From<Vec<u8>> for Buffer {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, read: 0 }
+        Self(Cursor::new(bytes))
     }
 }
 
 impl Backend for Buffer {
     /// The twin of `buf_put_buffer`.
     fn writev(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.bytes.write_vectored(slices)
+        self.0.write_vectored(slices)
     }
 
     /// The twin of `buf_get_buffer`.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut rest = self.bytes.get(self.read..).unwrap_or_default();
-        let len = rest.read(buf)?;
-        self.read += len;
-        Ok(len)
+        self.0.read(buf)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let own = self.0.position();
+        self.0.set_position(offset);
+        let result = self.0.write(bytes);
+        self.0.set_position(own);
+        result
+    }
+
+    fn read_at(&mut self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let own = self.0.position();
+        self.0.set_position(offset);
+        let result = self.0.read(buf);
+        self.0.set_position(own);
+        result
+    }
+
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
     }
 }

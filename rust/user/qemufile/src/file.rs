@@ -3,11 +3,14 @@
 //! The file.
 
 use crate::{
-    ops::{Adapter, Slice},
+    ops::{retry, Adapter, Slice},
     qemu_file::{self, IO_BUF_SIZE},
     Backend, Buffer, Error, Fd, Mode, Result,
 };
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::{
+    io::SeekFrom,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 /// How many values a file has room for between two flushes.
 const EXPECTED: usize = IO_BUF_SIZE / 8;
@@ -23,6 +26,8 @@ const EXPECTED: usize = IO_BUF_SIZE / 8;
 pub struct QemuFile<'a, B: Backend> {
     file: qemu_file::QemuFile<Adapter<'a, B>>,
     mode: Mode,
+    /// Bytes that were put at offsets.
+    put_at: u64,
 }
 
 impl QemuFile<'_, Fd> {
@@ -62,6 +67,7 @@ impl<'a, B: Backend> QemuFile<'a, B> {
         Self {
             file: qemu_file::QemuFile::fopen_ops(Adapter::new(backend), 0, EXPECTED),
             mode,
+            put_at: 0,
         }
     }
 
@@ -358,5 +364,144 @@ impl<'a, B: Backend> QemuFile<'a, B> {
     /// Counts bytes that were put by other ways: `qemu_file_acct_rate_limit`.
     pub fn acct_rate_limit(&mut self, bytes: u64) {
         self.file.ops().rate.account(bytes);
+    }
+
+    // ---- what QEMU has had since version 8
+
+    /// All bytes that were put, also what is staged and what was put at an offset.
+    ///
+    /// The twin of `qemu_file_transferred`. There, the count is of all files of the process.
+    pub fn transferred(&self) -> u64 {
+        self.ftell_fast().saturating_add(self.put_at)
+    }
+
+    /// Flushes, and writes `bytes` at `offset` of the backend. The position stays.
+    ///
+    /// The twin of `qemu_put_buffer_at`. Unlike there, a short write is continued. Fails with the
+    /// latched error, [`Error::BAD_ACCESS`] if the file is not writable, one of a flush, or one of
+    /// the backend: [`Error::IO`] if it has no offsets. Any of the last is latched.
+    pub fn put_buffer_at(&mut self, bytes: &[u8], offset: u64) -> Result {
+        self.expect(Mode::Write)?;
+        self.fflush()?;
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            let place = offset.checked_add(done as u64).ok_or(Error::INVALID)?;
+            let backend = self.backend_mut();
+            match retry(|| backend.write_at(rest, place)) {
+                Ok(len) if len > 0 => done += len,
+                result => return Err(self.fail(result.err().map_or(Error::IO, Error::from))),
+            }
+        }
+        self.put_at = self.put_at.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Reads all of `buf` at `offset` of the backend. The position stays.
+    ///
+    /// The twin of `qemu_get_buffer_at`. Unlike there, a short read is continued. Fails with the
+    /// latched error; [`Error::BAD_ACCESS`] if the file is not readable; [`Error::IO`] at the end,
+    /// or if the backend has no offsets; or an error of the backend. Any of the last is latched.
+    pub fn get_buffer_at(&mut self, buf: &mut [u8], offset: u64) -> Result {
+        self.expect(Mode::Read)?;
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let place = offset.checked_add(done as u64).ok_or(Error::INVALID)?;
+            let backend = self.backend_mut();
+            match retry(|| backend.read_at(rest, place)) {
+                Ok(len) if len > 0 => done += len,
+                result => return Err(self.fail(result.err().map_or(Error::IO, Error::from))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Flushes or drops what was read ahead, and moves the backend's offset: the next byte is put or
+    /// got there. [`Self::ftell`] counts on as if nothing had happened.
+    ///
+    /// The twin of `qemu_set_offset`. Fails with the latched error, one of a flush, or one of the
+    /// backend, which is latched.
+    pub fn set_offset(&mut self, to: SeekFrom) -> Result {
+        // From where the file is, and not from where reading ahead has come to.
+        let to = match to {
+            SeekFrom::Current(by) => {
+                let from = self.get_offset()?;
+                SeekFrom::Start(from.checked_add_signed(by).ok_or(Error::INVALID)?)
+            }
+            to => to,
+        };
+        self.get_error()?;
+        match self.mode {
+            Mode::Write => self.fflush()?,
+            Mode::Read => self.file.ops_mut().drop_ahead(),
+        }
+        let moved = self.backend_mut().seek(to);
+        moved.map(drop).map_err(|error| self.fail(error.into()))
+    }
+
+    /// The backend's offset of the next byte to be put or got.
+    ///
+    /// The twin of `qemu_get_offset`. There, that of a file that is read is where reading ahead has
+    /// come to. Fails as [`Self::set_offset`] does.
+    pub fn get_offset(&mut self) -> Result<u64> {
+        self.get_error()?;
+        if self.is_writable() {
+            self.fflush()?;
+        }
+        let ahead = self.file.ops().ahead(self.file.position());
+        match self.backend_mut().seek(SeekFrom::Current(0)) {
+            Ok(offset) => Ok(offset.saturating_sub(ahead)),
+            Err(error) => Err(self.fail(error.into())),
+        }
+    }
+
+    /// Gets `size` bytes, writes them to a descriptor, and returns how many: fewer only at the end,
+    /// with [`Error::IO`] latched, or if the call can be repeated for the rest.
+    ///
+    /// The twin of `qemu_file_get_to_fd`. Fails as [`Self::get_buffer`] does, or with the error of
+    /// the descriptor, which is not latched: what it did not take is still to be got.
+    pub fn get_to_fd(&mut self, fd: impl AsFd, size: u64) -> Result<u64> {
+        self.expect(Mode::Read)?;
+        let mut buf = vec![0; IO_BUF_SIZE];
+        let mut done = 0;
+        while done < size {
+            let len = usize::try_from(size - done).map_or(IO_BUF_SIZE, |len| len.min(IO_BUF_SIZE));
+            let got = match self.peek_buffer(&mut buf[..len], 0) {
+                Err(_) if done > 0 => break,
+                got => got?,
+            };
+            let mut bytes = &buf[..got];
+            while !bytes.is_empty() {
+                match retry(|| Ok(rustix::io::write(&fd, bytes)?)) {
+                    Ok(0) if done == 0 => return Err(Error::IO),
+                    Err(error) if done == 0 => return Err(error.into()),
+                    Ok(0) | Err(_) => return Ok(done),
+                    Ok(len) => {
+                        bytes = &bytes[len..];
+                        self.file.update_position(len as u64);
+                        done += len as u64;
+                    }
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// Latches [`Error::IO`] unless an error is latched, and shuts the backend down, so that calls
+    /// that wait in it return.
+    ///
+    /// The twin of `qemu_file_shutdown`, which returns `-ENOSYS` for a backend that cannot do it;
+    /// here its error is returned. The file is at an error in any case.
+    pub fn shutdown(&mut self) -> Result {
+        self.set_error(Error::IO);
+        Ok(self.backend_mut().shutdown()?)
+    }
+
+    /// Latches an error, whatever it is, and returns it; but not one after which the call can be
+    /// repeated.
+    fn fail(&mut self, error: Error) -> Error {
+        if error != Error::AGAIN {
+            self.set_error(error);
+        }
+        error
     }
 }

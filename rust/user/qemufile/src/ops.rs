@@ -49,10 +49,20 @@ impl<B: Backend> Adapter<'_, B> {
             blocks: std::marker::PhantomData,
         }
     }
+
+    /// The number of bytes that were read ahead of position `pos`.
+    pub(crate) fn ahead(&self, pos: u64) -> u64 {
+        self.ahead.from(pos).len() as u64
+    }
+
+    /// Drops the bytes that were read ahead.
+    pub(crate) fn drop_ahead(&mut self) {
+        *self.ahead = ReadAhead::new();
+    }
 }
 
 /// Makes a call again while signals interrupt it, as QEMU's backends do.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> Result<T, kernel::error::Error> {
+pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> Result<T, kernel::error::Error> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
