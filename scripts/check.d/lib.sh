@@ -51,16 +51,36 @@ run_tap() {
 	return "$status"
 }
 
-# cargo_test FOLDER ARG...: cargo test of a folder of rust/, in the root, counted.
-cargo_test() {
-	local status=0 text folder=$1
-	shift
-	text=$(mktemp "$out/cargo.XXXXXX")
+# cargo_in_root ARG...: cargo in the root, with its outputs in build/host.
+cargo_in_root() {
 	in_root --user --mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
-		CARGO_TARGET_DIR="$TOP/build/host" CARGO_TERM_COLOR=never \
-		cargo test --release --no-fail-fast \
+		CARGO_TARGET_DIR="$TOP/build/host" CARGO_TERM_COLOR=never cargo "$@"
+}
+
+# cargo_test FOLDER ARG...: cargo test of a folder of rust/, in the root, counted. The
+# crates of rust/user take longer to optimize than to test.
+cargo_test() {
+	local status=0 text folder=$1 profile=release
+	shift
+	[ "$folder" != user ] || profile=dev
+	text=$(mktemp "$out/cargo.XXXXXX")
+	cargo_in_root test --profile "$profile" --no-fail-fast \
 		--manifest-path "$TOP/rust/$folder/Cargo.toml" "$@" >"$text" 2>&1 || status=$?
 	grep -vE '^test .* \.\.\. ok$' "$text"
 	count_results python3 "$TOP/scripts/tap.py" --cargo "$text"
 	return "$status"
+}
+
+# build_tool DIR: qemufilectl, and the tests of the crate for a machine with the module.
+build_tool() {
+	local user=$TOP/rust/user/Cargo.toml test
+	mkdir -p "$TOP/build/host" "$1"
+	give_back "$TOP/build"
+	cargo_in_root build --manifest-path "$user" --workspace --all-features || return
+	test=$(cargo_in_root test --no-run --message-format=json --manifest-path "$user" \
+		--workspace --all-features --test device |
+		sed -n 's/.*"executable":"\([^"]*\/device-[^"]*\)".*/\1/p')
+	[ -x "$test" ] || return
+	cp "$test" "$1/device_test"
+	cp "$TOP/build/host/debug/qemufilectl" "$1"
 }

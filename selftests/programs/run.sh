@@ -10,14 +10,16 @@ shift
 cd "$(dirname -- "$0")" || exit
 export PYTHONDONTWRITEBYTECODE=1
 
-[ $# -gt 0 ] || set -- move_256m typed_header live_migration by_path guest_ram libvirt
+[ $# -gt 0 ] || set -- move_256m typed_header live_migration by_path guest_ram libvirt ctl
 failed=0
 for program; do
 	case $program in
-	typed_header | by_path | guest_ram | libvirt) guest=counter.img ;;
+	typed_header | by_path | guest_ram | libvirt | ctl) guest=counter.img ;;
 	live_migration) guest=dirty.img ;;
 	*) guest= ;;
 	esac
+	# Where the tool is: check.d/lib.sh has put it beside the guests.
+	export PROGRAMS=$guests
 	echo "@begin programs/$program"
 	status=0
 	timeout -k 10 400 "./$program.py" ${guest:+"$guests/$guest"} 2>&1 || status=$?
