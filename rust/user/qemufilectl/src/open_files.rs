@@ -37,11 +37,12 @@ pub(crate) struct OpenFile {
     pub(crate) error: i32,
 }
 
-/// All descriptors of streams, of all processes that may be looked at.
+/// All descriptors of streams, of all processes that may be looked at but this one.
 pub(crate) fn all() -> Vec<OpenFile> {
+    let own = i32::try_from(std::process::id()).ok();
     let mut found = Vec::new();
     for process in entries(Path::new("/proc")) {
-        let Some(pid) = number(&process) else {
+        let Some(pid) = number(&process).filter(|pid| Some(*pid) != own) else {
             continue;
         };
         let mut command = None;

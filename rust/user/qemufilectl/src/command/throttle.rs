@@ -74,10 +74,9 @@ fn writers(name: &str, options: &Options) -> Result<Vec<Writer>> {
         return Ok(vec![(number(pid), number(fd), String::new(), handle)]);
     }
     drop(opened);
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
     let mut writers = Vec::new();
     for file in open_files::all() {
-        if !file.writes || file.pid == own || Some(&file.link) != path.as_ref() {
+        if !file.writes || Some(&file.link) != path.as_ref() {
             continue;
         }
         let Some(pid) = rustix::process::Pid::from_raw(file.pid) else {
