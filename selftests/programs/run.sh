@@ -19,7 +19,7 @@ for program; do
 	*) guest= ;;
 	esac
 	# Where the tool is: check.d/lib.sh has put it beside the guests.
-	export PROGRAMS=$guests
+	export PROGRAMS="$guests"
 	echo "@begin programs/$program"
 	status=0
 	timeout -k 10 400 "./$program.py" ${guest:+"$guests/$guest"} 2>&1 || status=$?
