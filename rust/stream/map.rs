@@ -58,8 +58,10 @@ impl Stream {
     fn fault_to_store(&self, fault: &Fault<'_>, pos: u64) -> Result {
         let mut inner = self.change_bytes();
         inner.may_map(pos)?;
-        if !inner.buffer.is_exclusive(pos) {
-            // Mappings for reading have references, too, which would look like another holder's.
+        // Mappings for reading have references, too, which would look like another holder's.
+        let page = inner.buffer.mapped_page(pos);
+        let is_mapped = page.is_some_and(|page| page.folio().is_mapped());
+        if is_mapped && !inner.buffer.is_exclusive(pos) {
             inner.unmap(pos..pos + PAGE_BYTES, false);
         }
         let is_new = match inner.is_file {

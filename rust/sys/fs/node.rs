@@ -188,6 +188,7 @@ impl<T: FileSystem> Regular<T> {
         open: Some(Self::mapping_opened),
         close: Some(Self::mapping_closed),
         fault: Some(Self::fault),
+        map_pages: Some(Self::map_pages),
         page_mkwrite: Some(Self::fault),
         ..pin_init::zeroed()
     };
@@ -252,6 +253,16 @@ impl<T: FileSystem> Regular<T> {
             (T::Node::borrow((*inode).i_private), Fault::from_raw(fault))
         };
         fault_result(T::fault(node, &fault))
+    }
+
+    /// Maps no page around a fault. That it exists lets faults happen under the lock of the area
+    /// alone, without `mmap_lock` (`vmf_can_call_fault()` in `mm/memory.c`).
+    unsafe extern "C" fn map_pages(
+        _fault: *mut bindings::vm_fault,
+        _first: usize,
+        _last: usize,
+    ) -> bindings::vm_fault_t {
+        0
     }
 
     /// # Safety
