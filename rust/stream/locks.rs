@@ -239,8 +239,7 @@ impl Stream {
     /// A clone clears marks that a write in place relies on ([`cow`](crate::sized_buffer)), so no
     /// page is mapped for writing then. Page faults wait.
     pub(super) fn share_pages(&self) -> Change<'_> {
-        // Most pages are unmapped before others have to wait.
-        self.view().stop_stores();
+        self.stop_stores_ahead();
         let inner = self.change();
         inner.stop_stores();
         inner

@@ -100,6 +100,16 @@ impl Stream {
         self.change_rules().mappings -= 1;
     }
 
+    /// Unmaps all pages, ahead of [`Inner::stop_stores`].
+    ///
+    /// Not even the read side is held: a task that stores takes the write side, and all others
+    /// would wait behind it.
+    pub(super) fn stop_stores_ahead(&self) {
+        if self.inspect().buffer.has_stores() {
+            self.unmap_ahead(0..MAX_LEN);
+        }
+    }
+
     /// Unmaps the pages of `range`, ahead of a change that unmaps them.
     ///
     /// Unmapping takes time proportional to the mapped pages, so it is done without the lock. The
