@@ -367,6 +367,26 @@ TEST_F(ram, and_a_seal_exclude_each_other)
 	EXPECT_EQ(PAGE, right_at(self->fd, 0, PAGE, 1));
 }
 
+/* Nobody can store any more, so those who look at it do not matter. */
+TEST_F(ram, can_be_sealed_while_readers_map_it)
+{
+	int reader = open_handle(self->fd, O_RDONLY);
+	char *memory, *shown;
+
+	ASSERT_EQ(0, set_length(self->fd, 2 * PAGE));
+	memory = map_ram(self->fd, 2 * PAGE);
+	ASSERT_NE(NULL, memory);
+	memset(memory, 'a', 2 * PAGE);
+	shown = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, reader, 0);
+	ASSERT_NE(MAP_FAILED, shown);
+	EXPECT_EQ('a', shown[0]);
+	ASSERT_EQ(0, munmap(memory, 2 * PAGE));
+	EXPECT_EQ(0, set_flags(self->fd, QEMUFILE_STREAM_SEALED)) TH_LOG("%m");
+	EXPECT_EQ('a', shown[0]);
+	EXPECT_EQ('a', shown[PAGE]);
+	close(reader);
+}
+
 TEST_F(ram, counts_the_mappings_of_a_child)
 {
 	pid_t child;

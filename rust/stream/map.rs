@@ -141,7 +141,10 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes all mappings, if pages may be mapped for writing: the cut of a clone.
+    /// Removes all mappings, if pages may be mapped for writing: the cut of a clone. Afterwards no
+    /// page has a reference of a mapping, so [`SizedBuffer::is_busy`] is exact.
+    ///
+    /// [`SizedBuffer::is_busy`]: crate::sized_buffer::SizedBuffer::is_busy
     pub(super) fn stop_stores(&self) {
         if self.buffer.has_stores() {
             self.unmap(0..MAX_LEN, false);

@@ -64,10 +64,18 @@ impl Inner {
     /// stream, and `add` forbids that.
     fn may_restrict(&mut self, add: Properties) -> Result {
         let forbids = Property::Sealed | Property::AppendOnly | Property::Drain;
-        if add.contains_any(forbids) && (self.mappings > 0 || self.buffer.is_busy()?) {
+        if !add.contains_any(forbids) {
+            return Ok(());
+        }
+        if self.mappings > 0 {
             return Err(EBUSY);
         }
-        Ok(())
+        // The mappings that are left only read. Their references would look like a device's.
+        self.stop_stores();
+        match self.buffer.is_busy()? {
+            true => Err(EBUSY),
+            false => Ok(()),
+        }
     }
 }
 
@@ -85,6 +93,9 @@ impl Stream {
     /// property forbids that, and with `EINTR` if the task is being killed. Nothing is added then.
     pub(crate) fn add_properties(&self, add: Properties) -> Result {
         let writer = self.lock_for_writing()?;
+        if self.inspect().mappings == 0 {
+            self.stop_stores_ahead();
+        }
         {
             let mut inner = self.change_rules();
             let properties = inner.properties.with(add)?;
