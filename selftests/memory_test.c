@@ -5,6 +5,7 @@
  */
 #include "harness.h"
 #include "ram.h"
+#include "device.h"
 
 STREAM_FIXTURE(memory)
 
@@ -966,6 +967,48 @@ TEST_F(injection, each_allocation_of_draining_may_fail)
 	}
 	EXPECT_GE(1, later);
 	EXPECT_LT(4, nth);
+}
+
+/* The clone needs a copy of the page that the device has. With or without it, no store is lost. */
+TEST_F(injection, each_allocation_of_a_clone_may_fail_while_a_device_stores)
+{
+	const long long len = 64 * NODE + PAGE;
+	int fd = open_device(O_RDWR);
+	struct dma dma;
+	char *memory;
+
+	ASSERT_EQ(0, set_length(fd, len));
+	memory = map_ram(fd, len);
+	ASSERT_NE(NULL, memory);
+	ASSERT_TRUE(dma_begin(&dma, memory + 64 * NODE, 1)) TH_LOG("%m");
+	for (int nth = 1;; nth++) {
+		char before = 'a' + nth % 20;
+		bool failed;
+		int clone;
+
+		memory[0] = before;
+		memory[64 * NODE + 1] = before;
+		fail_nth(nth);
+		clone = open_clone(fd, O_RDWR);
+		failed = has_failed();
+		memory[0] = 'z';
+		memory[64 * NODE + 1] = 'z';
+		EXPECT_EQ('z', char_at(fd, 0));
+		EXPECT_EQ('z', char_at(fd, 64 * NODE + 1));
+		if (clone >= 0) {
+			EXPECT_EQ(before, char_at(clone, 0));
+			EXPECT_EQ(before, char_at(clone, 64 * NODE + 1));
+			EXPECT_EQ(0, char_at(clone, 64 * NODE));
+			close(clone);
+		} else {
+			EXPECT_TRUE(failed) TH_LOG("%m");
+		}
+		if (!failed)
+			break;
+	}
+	ASSERT_TRUE(dma_end(&dma, "d"));
+	EXPECT_EQ('d', char_at(fd, 64 * NODE));
+	EXPECT_EQ('d', memory[64 * NODE]);
 }
 
 TEST_HARNESS_MAIN

@@ -56,22 +56,62 @@ impl SizedBuffer {
     /// them. Bytes before and after `range` stay, also in the first and the last page. Such a page
     /// of `from` must be its own, or have zeros there.
     ///
-    /// No mapping may write to the pages at the edges during the call. Fails with [`EFBIG`] beyond
-    /// [`MAX_LEN`]. Fails with [`ENOMEM`] if nodes at the edges are shared and there is no memory
-    /// for a copy. The buffer is then unchanged.
+    /// A page that has other bytes beside `range` is written in place if it is exclusive. Mappings
+    /// and devices may store to these bytes meanwhile ([`stores`](super::stores)).
+    ///
+    /// Fails with [`EFBIG`] beyond [`MAX_LEN`]. Fails with [`ENOMEM`] if nodes at the edges are
+    /// shared and there is no memory for a copy. The buffer is then unchanged.
     pub fn take_range(&mut self, range: Range<u64>, from: &mut SizedBuffer, grow: bool) -> Result {
         if range.end > MAX_LEN {
             return Err(EFBIG);
         }
+        if range.is_empty() {
+            return Ok(());
+        }
+        if range.end > self.len {
+            self.clear_tail();
+        }
         let pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
-        from.keep_edge(self, pages.start * PAGE_BYTES..range.start);
+        let is_part = |index: u64| {
+            let whole = index * PAGE_BYTES..(index + 1).saturating_mul(PAGE_BYTES);
+            range.start > whole.start || range.end < whole.end.min(self.len)
+        };
+        let stays = |index: u64| is_part(index) && self.tree.find_exclusive(index).is_some();
+        let (first, last) = (pages.start, pages.end.saturating_sub(1));
+        let (first_stays, last_stays) = (stays(first), stays(last));
+        let moved = first + u64::from(first_stays)..pages.end - u64::from(last_stays);
+        from.keep_edge(self, first * PAGE_BYTES..range.start);
         from.keep_edge(self, range.end..pages.end * PAGE_BYTES);
-        self.tree.exchange(&pages, &mut from.tree)?;
-        self.tree.stale.all(&pages);
+        if !moved.is_empty() {
+            self.tree.exchange(&moved, &mut from.tree)?;
+            self.tree.stale.all(&moved);
+        }
+        if first_stays {
+            self.copy_part(from, first, &range);
+        }
+        if last_stays && last != first {
+            self.copy_part(from, last, &range);
+        }
         if grow {
             self.grow_to(range.end);
         }
         Ok(())
+    }
+
+    /// Copies the bytes of `range` in the page `index` from `from`, in place.
+    fn copy_part(&self, from: &SizedBuffer, index: u64, range: &Range<u64>) {
+        let start = range.start.max(index * PAGE_BYTES);
+        let end = range.end.min((index + 1).saturating_mul(PAGE_BYTES));
+        let (offset, len) = (
+            (start % PAGE_BYTES) as usize,
+            end.saturating_sub(start) as usize,
+        );
+        if let Some(page) = self.tree.get(index) {
+            match from.tree.get(index) {
+                Some(new) => page.copy_from(offset, new, len),
+                None => page.zero(offset, len),
+            };
+        }
     }
 
     /// Copies the bytes in `part`, a part of a page, from `other`, up to the end of that. Does

@@ -243,3 +243,34 @@ mod tests {
         Ok(())
     }
 }
+    #[test]
+    fn stores_of_a_device_beside_a_range_that_is_taken_are_kept() -> Result {
+        let mut buffer = SizedBuffer::new();
+        drop(buffer.set_len(4 * PAGE_BYTES)?);
+        let first = buffer.page_to_write(0)?.try_clone()?;
+        let last = buffer.page_to_write(2 * PAGE_BYTES)?.try_clone()?;
+        let mut zeros = SizedBuffer::new();
+        let range = 10..2 * PAGE_BYTES + 10;
+        zeros.reserve(range.start, range.end - range.start)?;
+        first.write(9, b"aa");
+        buffer.take_range(range, &mut zeros, true)?;
+        first.write(8, b"b");
+        last.write(10, b"c");
+        for (pos, byte) in [(8, b'b'), (9, b'a'), (10, 0), (2 * PAGE_BYTES + 10, b'c')] {
+            assert_eq!(byte_at(&buffer, pos), Some(byte));
+        }
+        assert_eq!(
+            (buffer.len(), buffer.allocated()),
+            (4 * PAGE_BYTES, 3 * PAGE_BYTES)
+        );
+        let mut small = SizedBuffer::new();
+        small.write_at(20, b"small")?;
+        buffer.take_range(20..25, &mut small, true)?;
+        first.write(25, b"d");
+        assert_eq!(
+            (byte_at(&buffer, 24), byte_at(&buffer, 25)),
+            (Some(b'l'), Some(b'd'))
+        );
+        Ok(())
+    }
+

@@ -204,7 +204,7 @@ impl Writer<'_> {
         if range.start < inner.draining.position() {
             return Err(ENXIO);
         }
-        // Stores to the bytes beside `range`, in the pages at its edges, must not be lost.
+        // The pages at the edges may be written in place. Mappings must not show a part of that.
         inner.unmap(range.start..range.start + 1, false);
         inner.unmap(range.end.saturating_sub(1)..range.end, false);
         inner.buffer.take_range(range, built, grow)?;
