@@ -88,6 +88,10 @@ impl SizedBuffer {
             let tree = &mut clone.tree;
             tree.change(index, |mut leaf, slot| leaf.own_page(slot))??;
         }
+        if !copied.is_empty() {
+            // A device may have stored after the end since `clear_tail()`.
+            clone.zero_tail();
+        }
         Ok(clone)
     }
 
@@ -112,15 +116,22 @@ impl SizedBuffer {
         let Some((leaf, slot)) = self.tree.find_exclusive(index) else {
             return self.lend(pos);
         };
+        let (is_last, used) = (
+            index == self.len / PAGE_BYTES,
+            (self.len % PAGE_BYTES) as usize,
+        );
         if leaf.is_busy(slot) {
             let copy = PageRef::alloc_run(0)?.next().ok_or(ENOMEM)?;
             if let Some(page) = leaf.get(slot) {
                 copy.copy_from(0, page, PAGE_SIZE);
             }
+            // A page that others get has zeros after the end.
+            if is_last {
+                copy.zero(used, PAGE_SIZE - used);
+            }
             return Ok(Some(copy));
         }
-        // A page that is not exclusive has zeros after the end.
-        if index == self.len / PAGE_BYTES {
+        if is_last {
             self.clear_tail();
         }
         Ok(leaf.lend(slot)?)
@@ -138,8 +149,15 @@ impl SizedBuffer {
     ///
     /// A page that is not exclusive has zeros there: the bytes are cleared before it is shared.
     pub(super) fn clear_tail(&self) {
+        if self.stores {
+            self.zero_tail();
+        }
+    }
+
+    /// Zeroes the bytes of the last page after the end, if the page is exclusive.
+    fn zero_tail(&self) {
         let used = (self.len % PAGE_BYTES) as usize;
-        if !self.stores || used == 0 {
+        if used == 0 {
             return;
         }
         if let Some((leaf, slot)) = self.tree.find_exclusive(self.len / PAGE_BYTES) {
@@ -231,19 +249,6 @@ mod tests {
     }
 
     #[test]
-    fn what_a_device_has_is_lent_as_a_copy() -> Result {
-        let mut buffer = SizedBuffer::from_slice(b"migration")?;
-        let device = buffer.page_to_write(0)?.try_clone()?;
-        let lent = buffer.lend_settled(0)?.ok_or(EINVAL)?;
-        device.write(0, b"M");
-        let mut byte = [0xff];
-        assert_eq!((lent.read(0, &mut byte), byte), (1, *b"m"));
-        assert_eq!(byte_at(&buffer, 0), Some(b'M'));
-        assert!(buffer.lend_settled(PAGE_BYTES)?.is_none());
-        Ok(())
-    }
-}
-    #[test]
     fn stores_of_a_device_beside_a_range_that_is_taken_are_kept() -> Result {
         let mut buffer = SizedBuffer::new();
         drop(buffer.set_len(4 * PAGE_BYTES)?);
@@ -274,3 +279,16 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn what_a_device_has_is_lent_as_a_copy() -> Result {
+        let mut buffer = SizedBuffer::from_slice(b"migration")?;
+        let device = buffer.page_to_write(0)?.try_clone()?;
+        let lent = buffer.lend_settled(0)?.ok_or(EINVAL)?;
+        device.write(0, b"M");
+        let mut byte = [0xff];
+        assert_eq!((lent.read(0, &mut byte), byte), (1, *b"m"));
+        assert_eq!(byte_at(&buffer, 0), Some(b'M'));
+        assert!(buffer.lend_settled(PAGE_BYTES)?.is_none());
+        Ok(())
+    }
+}
