@@ -174,6 +174,13 @@ TEST_F(bounds, holes_that_are_touched_count)
 	EXPECT_EQ(ENOSPC, ERRNO_OF(open_clone(fd, O_RDONLY)));
 	/* They are holes still. */
 	EXPECT_EQ(ENXIO, ERRNO_OF(lseek(fd, 0, SEEK_DATA)));
+	/* Their pages are paid for, so the holes can be filled. */
+	EXPECT_EQ(8 * PAGE, put_at(fd, 0, 8 * PAGE, 1));
+	EXPECT_EQ(0, fallocate(fd, 0, 8 * PAGE, 2 * PAGE));
+	EXPECT_EQ(0, fallocate(fd, FALLOC_FL_ZERO_RANGE, 10 * PAGE, PAGE));
+	EXPECT_EQ(PAGE, pwrite(fd, memory, 2 * PAGE, 15 * PAGE));
+	EXPECT_EQ(8 * PAGE, right(memory, 8 * PAGE, 0, 1));
+	EXPECT_EQ(16, used_blocks());
 	munmap(memory, MiB);
 	ASSERT_EQ(0, punch(fd, 0, 32 * KiB));
 	EXPECT_EQ(8, used_blocks());

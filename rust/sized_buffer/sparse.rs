@@ -184,9 +184,20 @@ impl SizedBuffer {
     /// The first run of missing pages in `range`, in bytes, before or after the end. The pages at
     /// the edges of `range` count as whole.
     pub fn next_missing(&self, range: Range<u64>) -> Option<Range<u64>> {
+        self.missing(range, false)
+    }
+
+    /// As [`Self::next_missing`], but the pages that mappings of holes show are not missing: a
+    /// write takes these, or a copy in their place.
+    pub fn next_unheld(&self, range: Range<u64>) -> Option<Range<u64>> {
+        self.missing(range, true)
+    }
+
+    fn missing(&self, range: Range<u64>, shadows: bool) -> Option<Range<u64>> {
         let end = range.end.div_ceil(PAGE_BYTES);
-        let start = self.tree.find_next(range.start / PAGE_BYTES..end, false)?;
-        let end = self.tree.find_next(start..end, true).unwrap_or(end);
+        let find = |pages, has_page| self.tree.find_next_of(pages, has_page, shadows);
+        let start = find(range.start / PAGE_BYTES..end, false)?;
+        let end = find(start..end, true).unwrap_or(end);
         Some(start * PAGE_BYTES..end.saturating_mul(PAGE_BYTES))
     }
 
@@ -281,6 +292,12 @@ mod tests {
             buffer.next_missing(hole.start + 5..hole.start + 6),
             Some(hole.start..hole.start + PAGE_BYTES)
         );
+        // The page of a hole is held, and missing.
+        buffer.page_to_map(3 * PAGE_BYTES)?;
+        assert_eq!(buffer.next_missing(0..6 * PAGE_BYTES), Some(hole.clone()));
+        let rest = 4 * PAGE_BYTES..hole.end;
+        assert_eq!(buffer.next_unheld(0..6 * PAGE_BYTES), Some(rest));
+        assert_eq!(buffer.next_unheld(0..4 * PAGE_BYTES), None);
         // After the end, too.
         drop(buffer.set_len(1)?);
         buffer.reserve(PAGE_BYTES, PAGE_BYTES)?;

@@ -307,6 +307,14 @@ impl Inner {
         }
     }
 
+    /// The first run of pages in `range` that would count, and that the stream does not hold.
+    fn missing(&self, range: Range<u64>) -> Option<Range<u64>> {
+        match self.is_file {
+            true => self.buffer.next_unheld(range),
+            false => self.buffer.next_missing(range),
+        }
+    }
+
     /// Charges a page that `make` adds for a mapping, if it `is_new` to the account. `ENOSPC`, and
     /// the errors of `make`.
     pub(super) fn count_page(
@@ -385,7 +393,7 @@ impl Writer<'_> {
             let inner = &mut *inner;
             let until = end.min(next.saturating_add(SCAN));
             for _ in 0..RUNS {
-                let Some(run) = inner.buffer.next_missing(next..until) else {
+                let Some(run) = inner.missing(next..until) else {
                     next = until;
                     break;
                 };

@@ -81,11 +81,24 @@ impl Tree {
         range: Range<u64>,
         has_page: bool,
     ) -> Option<u64> {
+        self.find_next_of(range, has_page, false)
+    }
+
+    /// As [`Self::find_next`]. A shadow counts as a page if `shadows`.
+    pub(in crate::sized_buffer) fn find_next_of(
+        &self,
+        range: Range<u64>,
+        has_page: bool,
+        shadows: bool,
+    ) -> Option<u64> {
         let beyond = span(self.level + 1);
         let inside = range.start..range.end.min(beyond);
         let found = match inside.is_empty() {
             true => None,
-            false => find_next(self.root.as_ref(), self.level, 0, &inside, has_page),
+            false => {
+                let wanted = Wanted { has_page, shadows };
+                find_next(self.root.as_ref(), self.level, 0, &inside, wanted)
+            }
         };
         // The tree has nothing beyond its span.
         let outside = Some(range.start.max(beyond)).filter(|_| !has_page);
@@ -93,32 +106,59 @@ impl Tree {
     }
 }
 
-/// [`Tree::find_next`] below `link`, a node of this `level` whose first page is `first`. `range`
+/// What [`find_next`] looks for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    /// A page, or none.
+    has_page: bool,
+    /// Whether a shadow counts as a page.
+    shadows: bool,
+}
+
+impl Wanted {
+    /// The number of pages in `usage`.
+    fn count(self, usage: Usage) -> u64 {
+        match self.shadows {
+            true => usage.pages.saturating_add(usage.shadows),
+            false => usage.pages,
+        }
+    }
+
+    /// Whether this is what `slot` of `leaf` has.
+    fn is_at(self, leaf: &Leaf, slot: usize) -> bool {
+        let page = match self.shadows {
+            true => leaf.pages.get(slot),
+            false => leaf.get(slot),
+        };
+        page.is_some() == self.has_page
+    }
+}
+
+/// [`Tree::find_next_of`] below `link`, a node of this `level` whose first page is `first`. `range`
 /// overlaps the node.
 fn find_next(
     link: Option<&Shared<Node>>,
     level: u32,
     first: u64,
     range: &Range<u64>,
-    has_page: bool,
+    wanted: Wanted,
 ) -> Option<u64> {
     let Some(node) = link else {
-        return Some(range.start.max(first)).filter(|_| !has_page);
+        return Some(range.start.max(first)).filter(|_| !wanted.has_page);
     };
     // A subtree without a match is skipped, whatever its size.
-    let Usage { pages, .. } = node.usage();
-    if pages == if has_page { 0 } else { span(level + 1) } {
+    let pages = wanted.count(node.usage());
+    if pages == if wanted.has_page { 0 } else { span(level + 1) } {
         return None;
     }
     let mut slots = slots(range, level, first);
     match &**node {
-        Node::Leaf(leaf) => leaf
-            .find(slots.start, has_page)
-            .filter(|slot| slots.contains(slot))
+        Node::Leaf(leaf) => slots
+            .find(|&slot| wanted.is_at(leaf, slot))
             .map(|slot| first + slot as u64),
         Node::Interior(node) => slots.find_map(|slot| {
             let first = first + slot as u64 * span(level);
-            find_next(node.children.get(slot), level - 1, first, range, has_page)
+            find_next(node.children.get(slot), level - 1, first, range, wanted)
         }),
     }
 }
