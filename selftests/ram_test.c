@@ -534,6 +534,53 @@ TEST_F(ram, that_is_long_is_cloned_while_others_go_on)
 	EXPECT_GT(50, first_quarter(percent, ARRAY_LEN(percent)));
 }
 
+/* ---- what the kernel says of the memory ---- */
+
+static bool is_soft_dirty(const void *page)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+	bool told = pread(fd, &entry, 8, (uintptr_t)page / PAGE * 8) == 8;
+
+	close(fd);
+	return told && entry >> 55 & 1;
+}
+
+static bool clear_soft_dirty(void)
+{
+	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+	bool cleared = write(fd, "4", 1) == 1;
+
+	close(fd);
+	return cleared;
+}
+
+/* Who saves a process page by page, as CRIU does, finds each page that was stored to. */
+TEST_F(ram, tells_which_pages_were_stored_to)
+{
+	char *own = fresh_memory(PAGE), *memory;
+
+	ASSERT_EQ(0, set_length(self->fd, 3 * PAGE));
+	memory = map_ram(self->fd, 3 * PAGE);
+	ASSERT_NE(NULL, memory);
+	memset(memory, 'a', 2 * PAGE);
+	own[0] = 'a';
+	EXPECT_EQ(0, touch(memory + 2 * PAGE, false));
+	ASSERT_TRUE(clear_soft_dirty());
+	if (is_soft_dirty(own))
+		SKIP(return, "no CONFIG_MEM_SOFT_DIRTY");
+	own[0] = 'b';
+	if (!is_soft_dirty(own))
+		SKIP(return, "no CONFIG_MEM_SOFT_DIRTY");
+	EXPECT_FALSE(is_soft_dirty(memory));
+	memory[0] = 'b';
+	memory[2 * PAGE] = 'b';
+	EXPECT_TRUE(is_soft_dirty(memory));
+	EXPECT_FALSE(is_soft_dirty(memory + PAGE));
+	EXPECT_TRUE(is_soft_dirty(memory + 2 * PAGE));
+	EXPECT_EQ('b', char_at(self->fd, 0));
+}
+
 /* With the clone gone, a page that nobody shares is written where it is. */
 TEST_F(ram, is_not_copied_for_a_clone_that_is_gone)
 {

@@ -61,7 +61,7 @@ impl Stream {
         // Mappings for reading have references, too, which would look like another holder's.
         let page = inner.buffer.mapped_page(pos);
         let is_mapped = page.is_some_and(|page| page.folio().is_mapped());
-        if is_mapped && !inner.buffer.is_exclusive(pos) {
+        if is_mapped && (!inner.buffer.is_exclusive(pos) || fault.is_tracked()) {
             inner.unmap(pos..pos + PAGE_BYTES, false);
         }
         let is_new = match inner.is_file {

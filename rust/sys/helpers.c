@@ -402,6 +402,17 @@ void qemufile_get_page(struct page *page)
 	get_page(page);
 }
 
+/*
+ * Whether a page that is mapped for reading is stored to, and clear_soft_dirty() in
+ * fs/proc/task_mmu.c may have write-protected it to see that. An area with
+ * VM_SOFTDIRTY counts as dirty as a whole.
+ */
+bool qemufile_fault_is_tracked(struct vm_fault *fault)
+{
+	return pgtable_supports_soft_dirty() && (fault->flags & FAULT_FLAG_MKWRITE) &&
+		!(fault->vma->vm_flags & VM_SOFTDIRTY);
+}
+
 #ifdef CONFIG_MEMCG
 /* include/linux/memcontrol.h */
 

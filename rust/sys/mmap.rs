@@ -14,7 +14,10 @@
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
-use super::page::PageRef;
+use super::{
+    bindings as helpers,
+    page::PageRef, //
+};
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -48,6 +51,16 @@ impl Fault<'_> {
             let is_write = (*self.fault).flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0;
             is_write && is_shared((*self.fault).__bindgen_anon_1.vma)
         }
+    }
+
+    /// Whether the page has to be unmapped before it is mapped for writing.
+    ///
+    /// The kernel has mapped it for reading, and tracks the stores to it (soft-dirty,
+    /// `/proc/PID/clear_refs`). `vmf_insert_page_mkwrite()` would make the entry writable without
+    /// a mark that the page is dirty.
+    pub(crate) fn is_tracked(&self) -> bool {
+        // SAFETY: Valid by the type invariant.
+        unsafe { helpers::qemufile_fault_is_tracked(self.fault) }
     }
 
     /// Maps `page`, for writing too if `writable`. Succeeds also if another thread has mapped the
