@@ -17,6 +17,8 @@
 //! 4. `Locks::inner`: the bytes and the counts; a reader-writer lock. No page fault happens under
 //!    it: memory of the caller is copied with page faults disabled, and faulted in after the lock
 //!    is dropped. Nothing holds either side for a time that grows with the size of a call.
+//!    Except a clone, or a seal, of memory in use: it looks at each page that was not shared before
+//!    (`SizedBuffer::is_busy`), and at the page tables of its mappings once more.
 //! 5. Under `inner`, and not together: `Locks::books`, how far readers have come; `Rate::state` of
 //!    a handle; `i_mmap_rwsem` of the inode, and the page table locks below it (pages are mapped,
 //!    and taken out of mappings).
