@@ -64,6 +64,18 @@ structs! {
         flags: u32,
         reserved: u32,
     }
+    /// `struct qemufile_diff`
+    Diff = "diff" {
+        start: u64,
+        length: u64,
+        fd: i32,
+        flags: u32,
+    }
+    /// `struct qemufile_usage`
+    Usage = "usage" {
+        private_bytes: u64,
+        shared_bytes: u64,
+    }
     /// `struct qemufile_open`
     Open = "open" {
         mode: u32,

@@ -93,7 +93,7 @@ pub use crate::{
     abi::{Access, OpenFlags, Properties},
     call_error::{CallError, Reason, TypedError},
     handle::{Get, Handle, PageSaved, Put, RamControl, Rate, RateLimit},
-    stream::{Extent, ExtentKind, Info, Stream, DEVICE},
+    stream::{Extent, ExtentKind, Info, Stream, Usage, DEVICE},
     sys::Ioctl,
 };
 #[cfg(feature = "codec")]

@@ -102,6 +102,15 @@ pub struct Extent {
     pub kind: ExtentKind,
 }
 
+/// Whose the memory of a stream's data is: `struct qemufile_usage`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Memory that only this stream has, in bytes. It is freed with the stream.
+    pub private: u64,
+    /// Memory that clones or pipes have as well, in bytes.
+    pub shared: u64,
+}
+
 /// A stream, by one of its descriptors.
 ///
 /// A `Stream` has no position: it reads and writes at offsets ([`FileExt`]). A [`Handle`] has one.
@@ -217,6 +226,49 @@ impl Stream {
                 next = extent.start.checked_add(extent.length);
             }
             Some(extent)
+        })
+    }
+
+    /// The first range from `start` on, in bytes, in which the two streams do not share their pages;
+    /// `None` if there is none. `QEMUFILE_IOC_DIFF`.
+    ///
+    /// Fails with `EBADF` if one of the two is not open for reading.
+    pub fn difference_at(
+        &self,
+        other: &Stream,
+        start: u64,
+    ) -> Result<Option<std::ops::Range<u64>>, CallError> {
+        let mut diff = abi::Diff {
+            start,
+            fd: other.as_fd().as_raw_fd(),
+            ..abi::Diff::default()
+        };
+        sys::call(self, &sys::DIFF, &mut diff)?;
+        let end = diff.start.saturating_add(diff.length);
+        Ok((diff.length > 0).then_some(diff.start..end))
+    }
+
+    /// All ranges in which the two streams differ, in order: what has changed between two snapshots.
+    /// Ends after an error.
+    pub fn differences<'a>(
+        &'a self,
+        other: &'a Stream,
+    ) -> impl Iterator<Item = Result<std::ops::Range<u64>, CallError>> + 'a {
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let range = self.difference_at(other, next.take()?).transpose()?;
+            next = range.as_ref().ok().map(|range| range.end);
+            Some(range)
+        })
+    }
+
+    /// How much memory the stream has alone, and how much it shares. `QEMUFILE_IOC_GET_USAGE`.
+    pub fn usage(&self) -> Result<Usage, CallError> {
+        let mut usage = abi::Usage::default();
+        sys::call(self, &sys::GET_USAGE, &mut usage)?;
+        Ok(Usage {
+            private: usage.private_bytes,
+            shared: usage.shared_bytes,
         })
     }
 

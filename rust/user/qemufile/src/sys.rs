@@ -87,6 +87,10 @@ calls! {
     BufOpen, pub(crate) BUFOPEN = write(0x04, Open);
     /// A new stream with the same bytes.
     Clone, pub(crate) CLONE = write(0x05, Open);
+    /// The next range in which two streams differ.
+    Diff, pub(crate) DIFF = read_write(0x06, Diff);
+    /// How much memory the stream has alone.
+    GetUsage, pub(crate) GET_USAGE = read(0x07, Usage);
     // These three have addresses in their struct: see transfer().
     /// Writes typed values.
     Put, PUT = read_write(0x10, Vector);

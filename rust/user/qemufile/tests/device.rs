@@ -77,6 +77,23 @@ fn a_reader_waits_for_the_last_writer() -> Result {
 }
 
 #[test]
+fn differences_and_usage() -> Result {
+    let stream = Stream::new()?;
+    stream.write_all_at(&[1; 40_960], 0)?;
+    let clone = stream.clone_stream(BOTH, NONE)?;
+    let clone = clone.stream();
+    assert_eq!(stream.difference_at(clone, 0)?, None);
+    assert_eq!(stream.usage()?.private, 0);
+    clone.write_all_at(&[2], 8192)?;
+    clone.write_all_at(&[2; 4097], 20_480)?;
+    let ranges: std::result::Result<Vec<_>, _> = stream.differences(clone).collect();
+    assert_eq!(ranges?, [8192..12_288, 20_480..28_672]);
+    assert_eq!(clone.usage()?.private, 12_288);
+    assert_eq!(clone.usage()?.shared, 28_672);
+    Ok(())
+}
+
+#[test]
 fn extents_and_holes() -> Result {
     let stream = Stream::new()?;
     assert_eq!(stream.set_length(40_960)?, 40_960);

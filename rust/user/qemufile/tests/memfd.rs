@@ -97,6 +97,8 @@ fn another_file_is_not_a_stream() -> io::Result<()> {
     not_a_stream(stream.set_length(1));
     not_a_stream(stream.extent_at(0));
     not_a_stream(stream.punch(0, 1));
+    not_a_stream(stream.difference_at(stream, 0));
+    not_a_stream(stream.usage());
     not_a_stream(stream.bufopen(Access::READ, OpenFlags::empty()));
     not_a_stream(stream.clone_stream(Access::READ, OpenFlags::empty()));
     not_a_stream(stream.set_limit(None));
