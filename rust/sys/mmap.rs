@@ -87,7 +87,7 @@ impl Fault<'_> {
 ///
 /// `vma` must be valid.
 pub(super) unsafe fn is_shared(vma: *const bindings::vm_area_struct) -> bool {
-    const SHARED: usize = (bindings::VM_SHARED | bindings::VM_MAYWRITE) as usize;
+    const SHARED: usize = bindings::VM_SHARED | bindings::VM_MAYWRITE;
     // SAFETY: By the caller's promise. The kernel clears `VM_SHARED` if the file is not writable.
     unsafe { (*vma).__bindgen_anon_2.vm_flags & SHARED == SHARED }
 }

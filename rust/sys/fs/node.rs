@@ -257,6 +257,10 @@ impl<T: FileSystem> Regular<T> {
 
     /// Maps no page around a fault. That it exists lets faults happen under the lock of the area
     /// alone, without `mmap_lock` (`vmf_can_call_fault()` in `mm/memory.c`).
+    ///
+    /// # Safety
+    ///
+    /// None is needed; the type of the table has it so.
     unsafe extern "C" fn map_pages(
         _fault: *mut bindings::vm_fault,
         _first: usize,
