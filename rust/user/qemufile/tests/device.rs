@@ -241,6 +241,10 @@ fn a_sealed_stream_is_a_slice() -> Result {
     assert!(stream.map_sealed().is_err());
     let raw = stream.map_raw_read_only()?;
     assert_eq!(raw.len(), 5);
+    // The handle may write, so the mapping could be made writable.
+    let busy = std::io::Error::from(stream.seal().unwrap_err());
+    assert_eq!(busy.kind(), std::io::ErrorKind::ResourceBusy);
+    drop(raw);
     stream.seal()?;
     assert!(stream.info()?.properties.contains(Properties::SEALED));
     assert_eq!(reason(stream.set_length(1)), Reason::Forbidden);
