@@ -66,8 +66,7 @@ use crate::{
     sys::{
         sched::is_user_task,
         task_work, //
-    },
-    LocalModule, //
+    }, //
 };
 use kernel::{
     current,
@@ -365,7 +364,7 @@ impl Member {
         }
         reader.checks.fetch_add(1, Relaxed);
         let (stream, reader_then) = (self.stream().clone(), reader.clone());
-        let queued = task_work::on_return::<LocalModule, _>(ARef::from(file), move |file| {
+        let queued = task_work::on_return(ARef::from(file), move |file| {
             let reader = reader_then;
             reader.checks.fetch_sub(1, Relaxed);
             let _ = reader.caller.cmpxchg(caller, 0, Full);

@@ -14,6 +14,7 @@ use crate::{
         SizedBuffer, //
     },
     sys::{
+        compat::as_millis_ceil,
         iov::SourceIter,
         mutex::KillableGuard,
         sched::fatal_signal_pending, //
@@ -69,7 +70,7 @@ impl Stream {
         let Some(time) = left() else {
             return Ok(());
         };
-        let millis = u32::try_from(time.as_millis_ceil()).unwrap_or(u32::MAX);
+        let millis = u32::try_from(as_millis_ceil(time)).unwrap_or(u32::MAX);
         if self.room.wait_for(&mut inner, msecs_to_jiffies(millis)) {
             return Err(ERESTARTSYS);
         }

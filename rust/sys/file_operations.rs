@@ -16,6 +16,7 @@ pub(crate) use self::vtable::state_of;
 pub(super) use self::vtable::Vtable;
 use super::{
     bindings as helpers,
+    compat::EOPNOTSUPP,
     file::Whence,
     poll::{
         Events,

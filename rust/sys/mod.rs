@@ -8,6 +8,7 @@
 pub(crate) mod abi;
 pub(crate) mod alloc;
 mod bindings;
+pub(crate) mod compat;
 pub mod copy;
 pub(crate) mod fasync;
 pub(crate) mod file;

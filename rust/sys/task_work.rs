@@ -4,16 +4,15 @@
 //!
 //! C header: [`include/linux/task_work.h`](srctree/include/linux/task_work.h)
 
-use super::bindings as helpers;
+use super::{
+    bindings as helpers,
+    compat::this_module, //
+};
 use core::mem::MaybeUninit;
 use kernel::{
     bindings,
     error::to_result,
     fs::File,
-    module::{
-        this_module,
-        ModuleMetadata, //
-    },
     prelude::*,
     sync::{
         aref::ARef,
@@ -38,19 +37,18 @@ struct Work<F> {
 
 /// Has `call` called with `file` when the current task returns to user space, or exits.
 ///
-/// `M` is the module that this code is a part of. `file` must be one of its files, so that the
-/// reference to the file keeps the module until `call` has run.
+/// `file` must be one of this module's files, so that the reference to the file keeps the module
+/// until `call` has run.
 ///
 /// `EINVAL` for a file of another module, `ESRCH` for a kernel thread and for a task that is almost
 /// gone. `ENOMEM`: no reclaim is tried.
-pub(crate) fn on_return<M, F>(file: ARef<File>, call: F) -> Result
+pub(crate) fn on_return<F>(file: ARef<File>, call: F) -> Result
 where
-    M: ModuleMetadata,
     F: FnOnce(&File) + Send + 'static,
 {
     // SAFETY: The file is valid, and so are its operations.
     let owner = unsafe { (*(*file.as_ptr()).f_op).owner };
-    if owner != this_module::<M>().as_ptr() {
+    if owner != this_module() {
         return Err(EINVAL);
     }
     let task = kernel::current!().as_ptr();

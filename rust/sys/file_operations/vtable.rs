@@ -12,6 +12,10 @@ use super::{
 };
 use crate::sys::{
     bindings as helpers,
+    compat::{
+        this_module,
+        EOPNOTSUPP, //
+    },
     file::Whence,
     poll::PollTable,
     splice::{
@@ -43,7 +47,6 @@ use kernel::{
         IovIterSource, //
     },
     mm::virt::VmaNew,
-    module::this_module,
     prelude::*,
     seq_file::SeqFile,
     types::ForeignOwnable, //
@@ -384,7 +387,7 @@ impl<T: FileOperations> Vtable<T> {
 
     const TABLE: bindings::file_operations = bindings::file_operations {
         fop_flags: helpers::QEMUFILE_FOP_FLAGS,
-        owner: this_module::<T::OwnerModule>().as_ptr(),
+        owner: this_module(),
         open: Some(Self::open),
         release: Some(Self::release),
         flush: if T::HAS_FLUSH {

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::sys::{
     bindings as helpers,
-    file_operations::FileOperations,
+    compat::this_module,
     inode::InodeRef, //
 };
 use core::{
@@ -42,7 +42,6 @@ use kernel::{
         from_result, //
     },
     ffi::c_int,
-    module::this_module,
     prelude::*,
     sync::atomic::{
         Acquire,
@@ -58,10 +57,6 @@ use kernel::{
 
 /// The access bits of a file's mode.
 const ACCESS: bindings::fmode_t = helpers::QEMUFILE_FMODE_READ | helpers::QEMUFILE_FMODE_WRITE;
-
-fn module<T: FileSystem>() -> *mut bindings::module {
-    this_module::<<T::File as FileOperations>::OwnerModule>().as_ptr()
-}
 
 /// The file system type and the module's own mount of it. It has to be a `static`.
 pub(crate) struct Internal<T: FileSystem> {
@@ -86,7 +81,7 @@ impl<T: FileSystem> Internal<T> {
         // SAFETY: The type is static.
         let mount = from_err_ptr(unsafe { bindings::kern_mount(self.fs_type.as_ptr()) })?;
         // SAFETY: The superblock's reference, which `drop` takes back.
-        unsafe { bindings::module_put(module::<T>()) };
+        unsafe { bindings::module_put(this_module()) };
         self.mount.store(mount, Release);
         Ok(Mounted(self))
     }
@@ -106,7 +101,7 @@ pub(crate) struct Mounted<T: FileSystem>(&'static Internal<T>);
 impl<T: FileSystem> Drop for Mounted<T> {
     fn drop(&mut self) {
         let mount = self.0.mount.xchg(core::ptr::null_mut(), Relaxed);
-        let module = module::<T>();
+        let module = this_module();
         // SAFETY: The module is the one that is running this. Only a superblock has more references
         // to it now than before.
         unsafe {
@@ -189,7 +184,7 @@ impl<T: FileSystem> Operations<T> {
             let is_regular = !(*inode).i_private.is_null();
             node::evict::<T>(inode);
             if is_regular {
-                bindings::module_put(module::<T>());
+                bindings::module_put(this_module());
             }
         }
     }
@@ -251,7 +246,7 @@ pub(super) unsafe fn inode<T: FileSystem>(
             // No security label: access is decided when a descriptor is made.
             (*raw).i_flags |= bindings::S_PRIVATE;
             node::make_regular::<T>(&inode, &Operations::<T>::INODE, node);
-            bindings::__module_get(module::<T>());
+            bindings::__module_get(this_module());
             bindings::unlock_new_inode(raw);
         }
     }

@@ -42,6 +42,7 @@ pub(crate) use self::{
 };
 
 use super::{
+    compat::this_module,
     file_operations::FileOperations,
     mmap::Fault, //
 };
@@ -49,7 +50,6 @@ use core::marker::PhantomData;
 use kernel::{
     bindings,
     ffi::c_int,
-    module::this_module,
     prelude::*,
     seq_file::SeqFile,
     types::{
@@ -162,7 +162,7 @@ impl<T: FileSystem> FileSystemType<T> {
         Self {
             raw: Opaque::new(bindings::file_system_type {
                 name: kernel::str::as_char_ptr_in_const_context(T::NAME),
-                owner: this_module::<<T::File as FileOperations>::OwnerModule>().as_ptr(),
+                owner: this_module(),
                 // `mmap` opens a file under `mmap_lock`. A permission event of fanotify would wait
                 // for user space there.
                 fs_flags: bindings::FS_DISALLOW_NOTIFY_PERM as c_int,
