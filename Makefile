@@ -2,7 +2,8 @@
 #
 # The front door; the work is done by Kbuild and scripts/. `make help` lists what there is.
 
-KERNEL ?= stock
+# Without either, the module is built for the running kernel.
+KERNEL ?=
 KDIR ?=
 
 # Kbuild's own variables, handed on when they are given.
@@ -14,24 +15,36 @@ OUT := $(if $(CLIPPY),--out clippy-$(KERNEL))
 # get the signals that make does.
 run := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES; exec
 
-.PHONY: modules modules_install rust-analyzer clean help setup rustfmt rustfmtcheck \
-	demo check kunit soak coverage fuzz htmldocs vm
+.PHONY: modules modules_install install rust-analyzer clean help setup rustfmt rustfmtcheck \
+	demo check kunit soak coverage fuzz htmldocs vm deb check-packages
 
-ifeq ($(KDIR),)
+modules:
+
+ifneq ($(if $(KDIR),,$(KERNEL)),)
+# A kernel of the set-up.
 modules modules_install rust-analyzer:
 	@$(run) scripts/build.sh $(OUT) $(KERNEL) $@ $(KBUILD_VARS)
 else
-modules modules_install rust-analyzer:
-	@scripts/kdir-check.sh '$(KDIR)'
+# With the tools of this machine, and nothing else.
+tree = $(or $(KDIR),/lib/modules/$(shell uname -r)/build)
+kbuild = $(MAKE) --no-print-directory -C '$(tree)' M='$(CURDIR)' MO='$(CURDIR)/build/custom'
+modules rust-analyzer:
+	@scripts/kdir-check.sh $(if $(KDIR),'$(KDIR)')
 	@mkdir -p build/custom
-	@$(MAKE) --no-print-directory -C '$(KDIR)' M='$(CURDIR)' MO='$(CURDIR)/build/custom' $@
+	@$(kbuild) $@
+# Kbuild calls depmod. Nothing is built as root.
+modules_install:
+	@[ -e build/custom/qemufile.ko ] || { echo "error: nothing is built yet: run 'make' first" >&2; exit 1; }
+	@$(kbuild) $@
 endif
+
+install: modules_install
 
 clean:
 	@rm -rf build rust-project.json
 
 setup:
-	@$(run) scripts/setup.sh $(KERNEL)
+	@$(run) scripts/setup.sh $(or $(KERNEL),stock)
 
 rustfmt:
 	@$(run) scripts/rustfmt.sh
@@ -39,7 +52,8 @@ rustfmt:
 rustfmtcheck:
 	@$(run) scripts/rustfmt.sh --check
 
-demo: modules
+demo:
+	@$(run) scripts/build.sh stock modules
 	@$(run) scripts/demo.sh
 
 check:
@@ -60,13 +74,24 @@ fuzz:
 htmldocs:
 	@$(run) scripts/docs.sh
 
-vm: modules
-	@$(run) scripts/vm.sh --kernel $(KERNEL) -- $(CMD)
+vm:
+	@$(run) scripts/build.sh $(or $(KERNEL),stock) modules
+	@$(run) scripts/vm.sh --kernel $(or $(KERNEL),stock) -- $(CMD)
+
+deb:
+	@$(run) scripts/package/build.sh
+
+check-packages:
+	@$(run) scripts/package/check.sh
 
 help:
-	@echo 'make [modules]        build qemufile.ko for the kernel of the set-up: build/$$KERNEL/qemufile.ko'
+	@echo 'make [modules]        build qemufile.ko for the running kernel: build/custom/qemufile.ko'
+	@echo 'make install          install it (as root), and run depmod; also modules_install'
+	@echo 'make deb              the Debian packages qemufile-dkms and qemufile-tools: build/*.deb'
+	@echo
 	@echo 'make demo             park the state of a running QEMU in /dev/qemufile, and bring it back'
 	@echo 'make check            all tests; PARTS="source selftests-stock ..." for some of them'
+	@echo 'make check-packages   install, upgrade and remove the packages in a fresh system'
 	@echo 'make kunit            the KUnit suites, on the debug kernel'
 	@echo 'make soak [SECONDS=600]  races and random calls for long, on the debug kernel'
 	@echo 'make coverage         which lines of SizedBuffer and QemuFile the tests on the host reach'
@@ -75,10 +100,10 @@ help:
 	@echo 'make vm CMD=...       run a command in a virtual machine with the module (see scripts/vm.sh --help)'
 	@echo 'make setup            only the set-up, into $${XDG_CACHE_HOME:-~/.cache}/qemufile'
 	@echo 'make rustfmt          format the Rust code; rustfmtcheck only looks'
-	@echo 'make rust-analyzer    write rust-project.json for editors'
-	@echo 'make modules_install  into INSTALL_MOD_PATH, or this machine if it runs the same kernel'
+	@echo 'make rust-analyzer    write rust-project.json for editors (KERNEL=stock)'
 	@echo 'make clean            remove build/'
 	@echo
-	@echo 'KERNEL=stock|debug    which kernel of the set-up (default stock: unmodified Debian)'
-	@echo 'KDIR=DIR              build with that kernel tree and the tools of this machine: build/custom/'
+	@echo 'KERNEL=stock|debug    build for a kernel of the set-up (stock: unmodified Debian): build/$$KERNEL/'
+	@echo 'KDIR=DIR              build with that kernel tree, and install for its kernel'
+	@echo 'INSTALL_MOD_PATH=DIR  install there'
 	@echo 'CLIPPY=1 V=1 W=1      as in the kernel'
