@@ -25,9 +25,11 @@ tar -C "$TOP" -c --exclude=target --exclude='*.o' --exclude='.*.cmd' \
 mv "$tree/scripts/package/debian" "$tree/debian"
 sed -i "1s/(.*)/($version)/" "$tree/debian/changelog"
 
+# shellcheck disable=SC2016
 step "packages: dpkg-buildpackage" in_package_root "$PACKAGES/builder" \
 	--mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
 	sh -c 'cd "$0" && dpkg-buildpackage --build=binary --unsigned-changes' "$tree"
+# shellcheck disable=SC2016
 in_package_root "$PACKAGES/builder" -- sh -c \
 	'cd "$0" && lintian --allow-root --info --fail-on error,warning ./*.changes' "$work"
 mv "$work"/*.deb "$TOP/build/"

@@ -36,6 +36,7 @@ make_root() {
 		sources+=("deb $mirror $pocket main")
 	done
 	rm -rf "$root" "$PACKAGES/stamps/$name"
+	# shellcheck disable=SC2016
 	step "root: $name, $SUITE with ${packages//,/, }" \
 		setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc \
 		mmdebstrap --mode=root --variant=minbase \

@@ -60,10 +60,11 @@ here=$(rustc --version)
 [ "$here" = "$wanted" ] ||
 	skip "the kernel was built with $wanted, and this machine has $here"
 common=$(sed -n 's|^include \(/.*\)/Makefile$|\1|p' "$headers/Makefile")
-[ -n "$version" ] && [ -d "$common" ] ||
+if [ -z "$version" ] || [ ! -d "$common" ]; then
 	skip "$headers has no Rust metadata, and is not a header package of Debian"
-# shellcheck disable=SC1007
-series=$(sed 's/^\([0-9]*\.[0-9]*\).*/\1/' <<<"$release")
+fi
+[[ $release =~ ^[0-9]+\.[0-9]+ ]]
+series=${BASH_REMATCH[0]}
 source=linux-source-$series
 
 # The subset is of the headers' own version, or there is no module. Without CONFIG_MODVERSIONS,
@@ -136,8 +137,9 @@ echo "metadata: $((SECONDS - start)) s"
 awk '$2 ~ /^_R/ { print $2 }' Module.symvers | sort -u >symbols
 sed -n 's/.*(\(_R[A-Za-z0-9_]*\)).*/\1/p' rust/exports_*_generated.h | sort -u >rebuilt
 missing=$(comm -23 symbols rebuilt | wc -l)
-[ -s symbols ] && [ "$missing" -eq 0 ] ||
+if [ ! -s symbols ] || [ "$missing" -ne 0 ]; then
 	skip "the metadata lacks $missing of the kernel's $(wc -l <symbols) Rust symbols"
+fi
 echo "metadata: has all $(wc -l <symbols) Rust symbols of the kernel"
 
 start=$SECONDS
