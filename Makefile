@@ -32,10 +32,13 @@ modules rust-analyzer:
 	@scripts/kdir-check.sh $(if $(KDIR),'$(KDIR)')
 	@mkdir -p build/custom
 	@$(kbuild) $@
-# Kbuild calls depmod. Nothing is built as root.
+# Signed if the tree has the key. Kbuild's own depmod wants a System.map, which few trees have.
+key = $(shell sed -n 's/^CONFIG_MODULE_SIG_KEY="\(.*\)"/\1/p' '$(tree)/.config' 2>/dev/null)
 modules_install:
+	@scripts/kdir-check.sh $(if $(KDIR),'$(KDIR)')
 	@[ -e build/custom/qemufile.ko ] || { echo "error: nothing is built yet: run 'make' first" >&2; exit 1; }
-	@$(kbuild) $@
+	@$(kbuild) cmd_depmod=: $(if $(wildcard $(key) $(tree)/$(key)),,CONFIG_MODULE_SIG_ALL=) $@
+	@PATH="$$PATH:/usr/sbin:/sbin" depmod -b '$(INSTALL_MOD_PATH)/' "$$(cat '$(tree)/include/config/kernel.release')"
 endif
 
 install: modules_install
