@@ -583,8 +583,40 @@ TEST_F(ram, tells_which_pages_were_stored_to)
 	EXPECT_EQ('b', char_at(self->fd, 0));
 }
 
+/* The number of the page frame behind an address. */
+static uint64_t frame_of(const void *page)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	pread(fd, &entry, 8, (uintptr_t)page / PAGE * 8);
+	close(fd);
+	return entry & ((1ULL << 55) - 1);
+}
+
 /* With the clone gone, a page that nobody shares is written where it is. */
-TEST_F(ram, is_not_copied_for_a_clone_that_is_gone)
+TEST_F(ram, stays_where_it_is_when_the_clone_is_gone)
+{
+	uint64_t frame;
+	char *memory;
+
+	ASSERT_EQ(PAGE, put_at(self->fd, 0, PAGE, 1));
+	memory = map_ram(self->fd, PAGE);
+	ASSERT_NE(NULL, memory);
+	for (int reads = 0; reads < 2; reads++) {
+		ASSERT_EQ(0, touch(memory, true));
+		frame = frame_of(memory);
+		if (!frame)
+			SKIP(return, "page frames are hidden");
+		close(open_clone(self->fd, O_RDWR));
+		if (reads)
+			ASSERT_EQ(0, touch(memory, false));
+		ASSERT_EQ(0, touch(memory, true));
+		EXPECT_EQ(frame, frame_of(memory)) TH_LOG("reads: %d", reads);
+	}
+}
+
+TEST_F(ram, takes_no_memory_for_a_clone_that_is_gone)
 {
 	long long before, after;
 	char *memory;

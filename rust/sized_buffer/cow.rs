@@ -172,10 +172,16 @@ impl Leaf {
 
     /// Whether the page in `slot` may be written in place. The caller is the leaf's only owner.
     pub(super) fn may_write(&self, slot: usize) -> bool {
+        self.may_write_held(slot, 0)
+    }
+
+    /// As [`Self::may_write`], for a caller that knows of `held` references to the page beside the
+    /// slots': they are its own.
+    pub(super) fn may_write_held(&self, slot: usize, held: usize) -> bool {
         if self.is_marked(slot) {
             return true;
         }
-        if !self.is_only_here(slot) {
+        if !self.is_only_here(slot, held) {
             return false;
         }
         self.slots_of_folio(slot)
@@ -200,13 +206,14 @@ impl Leaf {
         })
     }
 
-    /// Whether every reference to the folio of the page in `slot` belongs to a slot of this leaf.
+    /// Whether every reference to the folio of the page in `slot`, but for `held` ones of the
+    /// caller, belongs to a slot of this leaf.
     ///
     /// References can go at any time. New ones come only from a holder of the page.
-    fn is_only_here(&self, slot: usize) -> bool {
+    fn is_only_here(&self, slot: usize, held: usize) -> bool {
         self.pages
             .get(slot)
-            .is_some_and(|page| self.slots_of_folio(slot).count() == page.folio().refs())
+            .is_some_and(|page| self.slots_of_folio(slot).count() + held == page.folio().refs())
     }
 
     /// Whether only this leaf has the page in `slot`. Mappings are its stream's own, or are of a
@@ -225,7 +232,7 @@ impl Leaf {
     ///
     /// True also if another page of its folio is known to others.
     pub(super) fn is_busy(&self, slot: usize) -> bool {
-        self.is_marked(slot) && !self.is_only_here(slot)
+        self.is_marked(slot) && !self.is_only_here(slot, 0)
     }
 
     /// The number of slots from `slot` on, up to `most`, that hold one chunk and may all be written

@@ -42,13 +42,17 @@ impl SizedBuffer {
     }
 
     /// The page of the byte at `pos`, for a mapping that writes to it. Others who hold the page keep
-    /// it as it is: the buffer gets a copy. A hole gets a page of zeros.
+    /// it as it is: the buffer gets a copy. A hole gets a page of zeros. `held` references to the
+    /// page are the caller's own, and no reason for a copy.
     ///
     /// Fails with [`ENOMEM`].
-    pub fn page_to_write(&mut self, pos: u64) -> Result<&PageRef> {
+    pub fn page_to_write(&mut self, pos: u64, held: usize) -> Result<&PageRef> {
         let index = pos / PAGE_BYTES;
-        self.tree
-            .change(index, |mut leaf, slot| leaf.own_page(slot))??;
+        self.tree.change(index, |mut leaf, slot| {
+            // Marks it, so it is owned already.
+            leaf.may_write_held(slot, held);
+            leaf.own_page(slot)
+        })??;
         self.stores = true;
         self.tree.get(index).ok_or(ENOMEM)
     }
@@ -183,13 +187,13 @@ mod tests {
         let mut buffer = SizedBuffer::from_slice(b"migration")?;
         drop(buffer.set_len(100 * PAGE_BYTES)?);
         assert!(!buffer.has_stores());
-        buffer.page_to_write(70 * PAGE_BYTES)?.write(0, b"x");
+        buffer.page_to_write(70 * PAGE_BYTES, 0)?.write(0, b"x");
         assert!(buffer.has_stores() && buffer.is_exclusive(70 * PAGE_BYTES));
         assert_eq!(buffer.allocated(), 2 * PAGE_BYTES);
         let clone = buffer.try_clone()?;
         assert!(!buffer.has_stores() && !buffer.is_exclusive(70 * PAGE_BYTES));
-        buffer.page_to_write(70 * PAGE_BYTES)?.write(0, b"y");
-        buffer.page_to_write(0)?.write(0, b"M");
+        buffer.page_to_write(70 * PAGE_BYTES, 0)?.write(0, b"y");
+        buffer.page_to_write(0, 0)?.write(0, b"M");
         assert_eq!(byte_at(&clone, 70 * PAGE_BYTES), Some(b'x'));
         assert_eq!(byte_at(&clone, 0), Some(b'm'));
         assert_eq!(byte_at(&buffer, 70 * PAGE_BYTES), Some(b'y'));
@@ -198,11 +202,24 @@ mod tests {
     }
 
     #[test]
+    fn the_callers_own_reference_is_no_reason_for_a_copy() -> Result {
+        for others in 0..2 {
+            let mut buffer = SizedBuffer::from_slice(b"migration")?;
+            drop(buffer.try_clone()?);
+            let own = buffer.page_to_map(0)?.try_clone()?;
+            let other = (others > 0).then(|| own.try_clone()).transpose()?;
+            let stays = buffer.page_to_write(0, 1)?.is(&own);
+            assert_eq!(stays, other.is_none());
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_page_that_a_device_has_is_copied_for_the_clone() -> Result {
         let mut buffer = SizedBuffer::new();
         drop(buffer.set_len(200 * PAGE_BYTES)?);
-        buffer.page_to_write(0)?.write(0, b"a");
-        let device = buffer.page_to_write(130 * PAGE_BYTES)?.try_clone()?;
+        buffer.page_to_write(0, 0)?.write(0, b"a");
+        let device = buffer.page_to_write(130 * PAGE_BYTES, 0)?.try_clone()?;
         device.write(0, b"a");
         assert!(buffer.is_busy()?);
         let clone = buffer.try_clone()?;
@@ -226,7 +243,7 @@ mod tests {
     fn bytes_after_the_end_do_not_come_back() -> Result {
         let mut buffer = SizedBuffer::from_slice(b"migration")?;
         let store = |buffer: &mut SizedBuffer| -> Result {
-            let page = buffer.page_to_write(0)?;
+            let page = buffer.page_to_write(0, 0)?;
             page.write(9, &[7; 100]);
             Ok(())
         };
@@ -237,10 +254,10 @@ mod tests {
         store(&mut buffer)?;
         drop(buffer.set_len(20)?);
         assert_eq!(byte_at(&buffer, 10), Some(0));
-        buffer.page_to_write(0)?.write(20, &[7; 100]);
+        buffer.page_to_write(0, 0)?.write(20, &[7; 100]);
         buffer.write_at(30, b"x")?;
         assert_eq!(byte_at(&buffer, 25), Some(0));
-        buffer.page_to_write(0)?.write(31, &[7; 100]);
+        buffer.page_to_write(0, 0)?.write(31, &[7; 100]);
         let lent = buffer.lend_settled(0)?.ok_or(EINVAL)?;
         let mut byte = [0xff];
         assert_eq!((lent.read(40, &mut byte), byte), (1, [0]));
@@ -252,8 +269,8 @@ mod tests {
     fn stores_of_a_device_beside_a_range_that_is_taken_are_kept() -> Result {
         let mut buffer = SizedBuffer::new();
         drop(buffer.set_len(4 * PAGE_BYTES)?);
-        let first = buffer.page_to_write(0)?.try_clone()?;
-        let last = buffer.page_to_write(2 * PAGE_BYTES)?.try_clone()?;
+        let first = buffer.page_to_write(0, 0)?.try_clone()?;
+        let last = buffer.page_to_write(2 * PAGE_BYTES, 0)?.try_clone()?;
         let mut zeros = SizedBuffer::new();
         let range = 10..2 * PAGE_BYTES + 10;
         zeros.reserve(range.start, range.end - range.start)?;
@@ -282,7 +299,7 @@ mod tests {
     #[test]
     fn what_a_device_has_is_lent_as_a_copy() -> Result {
         let mut buffer = SizedBuffer::from_slice(b"migration")?;
-        let device = buffer.page_to_write(0)?.try_clone()?;
+        let device = buffer.page_to_write(0, 0)?.try_clone()?;
         let lent = buffer.lend_settled(0)?.ok_or(EINVAL)?;
         device.write(0, b"M");
         let mut byte = [0xff];

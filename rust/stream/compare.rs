@@ -5,7 +5,10 @@
 use super::Stream;
 use crate::{
     sized_buffer::Difference,
-    sys::sched::fatal_signal_pending, //
+    sys::sched::{
+        cond_resched,
+        fatal_signal_pending, //
+    }, //
 };
 use core::ops::Range;
 use kernel::prelude::*;
@@ -30,6 +33,7 @@ impl Stream {
                 Difference::None => return Ok(pos..pos),
                 Difference::Unknown(from) => pos = from,
             }
+            cond_resched();
             if fatal_signal_pending() {
                 return Err(EINTR);
             }
@@ -43,6 +47,7 @@ impl Stream {
             let (bytes, after) = self.inspect().buffer.owned_from(pos);
             sum = sum.saturating_add(bytes);
             next = after;
+            cond_resched();
             if fatal_signal_pending() {
                 return Err(EINTR);
             }

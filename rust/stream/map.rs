@@ -58,9 +58,11 @@ impl Stream {
     fn fault_to_store(&self, fault: &Fault<'_>, pos: u64) -> Result {
         let mut inner = self.change_bytes();
         inner.may_map(pos)?;
-        // Mappings for reading have references, too, which would look like another holder's.
+        // Mappings for reading have references, too, and the kernel has one to a page that was mapped.
+        // These would look like another holder's.
         let page = inner.buffer.mapped_page(pos);
         let is_mapped = page.is_some_and(|page| page.folio().is_mapped());
+        let held = usize::from(page.is_some_and(|page| fault.holds(page)));
         if is_mapped && (!inner.buffer.is_exclusive(pos) || fault.is_tracked()) {
             inner.unmap(pos..pos + PAGE_BYTES, false);
         }
@@ -69,7 +71,7 @@ impl Stream {
             false => inner.buffer.next_missing(pos..pos + 1).is_some(),
         };
         inner
-            .count_page(is_new, |buffer| buffer.page_to_write(pos).map(drop))
+            .count_page(is_new, |buffer| buffer.page_to_write(pos, held).map(drop))
             .or(Err(EIO))?;
         inner.publish();
         map(fault, inner.buffer.mapped_page(pos).ok_or(EIO)?, true)

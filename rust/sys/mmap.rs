@@ -63,6 +63,16 @@ impl Fault<'_> {
         unsafe { helpers::qemufile_fault_is_tracked(self.fault) }
     }
 
+    /// Whether the kernel holds a reference to `page` for the fault: a store to a page that was
+    /// mapped for reading (`wp_page_shared()` in `mm/memory.c`).
+    pub(crate) fn holds(&self, page: &PageRef) -> bool {
+        // SAFETY: Valid by the type invariant. `do_wp_page()` has set the page of such a fault.
+        unsafe {
+            let is_mkwrite = (*self.fault).flags & bindings::fault_flag_FAULT_FLAG_MKWRITE != 0;
+            is_mkwrite && core::ptr::eq((*self.fault).page, page.as_ptr())
+        }
+    }
+
     /// Maps `page`, for writing too if `writable`. Succeeds also if another thread has mapped the
     /// same page meanwhile. No other page may be mapped there.
     ///
