@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The file.
+//!
+//! It is long because all calls on a `QEMUFile` are methods of one type.
 
 use crate::{
     ops::{retry, Adapter, Slice},

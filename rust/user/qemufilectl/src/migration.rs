@@ -7,6 +7,9 @@
 //! section. At the end of most streams QEMU describes its devices in JSON (*vmdesc*), with the size
 //! of each field. [`Stream::compare`] holds one against the other.
 //!
+//! The file is long because a format is one thing: what is read, compared and shown of it, and streams
+//! for the tests.
+//!
 //! Sources: QEMU's `migration/savevm.c`, `ram.c` and `vmstate.c`, of version 10.
 
 use qemufile::{Backend, Error, QemuFile};
