@@ -6,6 +6,7 @@ use super::Handle;
 use crate::{
     qemu_file::is_latched,
     sized_buffer::Progress,
+    stream::Writer,
     sys::{
         file::{
             FileExt,
@@ -231,6 +232,21 @@ impl Handle {
         self.stream().wait_for_room(pos, needed as u64)
     }
 
+    /// The right to write `wanted` bytes. Others write elsewhere meanwhile, if each position of the
+    /// write is known and the write may be cut anywhere.
+    fn writer(&self, call: &Call<'_>, wanted: usize) -> Result<Writer<'_>> {
+        let stream = self.stream();
+        let is_alone = call.append || !matches!(call.cut, Cut::Anywhere);
+        let start = u64::try_from(call.pos)?;
+        let range = start..start.saturating_add(wanted as u64);
+        match (is_alone, call.wait == Wait::Never) {
+            (true, false) => stream.lock_for_writing(),
+            (true, true) => stream.try_lock_for_writing(),
+            (false, false) => stream.lock_range_for_writing(range),
+            (false, true) => stream.try_lock_range_for_writing(range),
+        }
+    }
+
     /// Writes what fits, without waiting for room.
     fn write_once(
         &self,
@@ -239,11 +255,7 @@ impl Handle {
         wanted: usize,
         done: &mut usize,
     ) -> Result<(), Stop> {
-        let writer = if call.wait == Wait::Never {
-            self.stream().try_lock_for_writing()?
-        } else {
-            self.stream().lock_for_writing()?
-        };
+        let writer = self.writer(call, wanted)?;
         if call.append {
             call.pos = i64::try_from(writer.len()).map_err(Error::from)?;
         }

@@ -18,6 +18,8 @@
 //! - Another owner of an interior node is another owner of all leaves below it. These are too many
 //!   to clear at once. The node records the fact, and the next change passes it on to the children
 //!   ([`Interior::pass_on`]).
+//! - A page stays exclusive as long as no lock that excludes lending and sharing is released. So a
+//!   write in place needs no exclusive access to the tree ([`fresh`](super::fresh)).
 //! - A page without the mark is replaced by a copy ([`Leaf::copy_to_own`]). Other holders of the
 //!   old page keep it unchanged.
 //! - A mapping may write to a page only while the page is marked. The buffer's user removes all
@@ -31,8 +33,8 @@
 //!
 //! # Concurrency
 //!
-//! Several tasks can read a node and lend its pages at once: each owner of a node has its own lock,
-//! and readers of one stream share that stream's lock. So marks are cleared, and new owners
+//! Several tasks can read a node and lend its pages at once: each owner of a node has its own lock.
+//! So marks are cleared, and new owners
 //! recorded, atomically. Only the single owner of a node sets marks and passes records on. It has
 //! exclusive access to the stream (`&mut`). An acquire ([`Shared::get_mut`]) orders it after the
 //! other owners have gone. The lock orders it after the readers of its own stream. So it sees all
@@ -96,6 +98,18 @@ pub(super) fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut No
         node.pass_on();
     }
     Ok(node)
+}
+
+/// Allocates a run of up to `pages` pages for `slot` and the slots after it, of at least one page.
+///
+/// The run is as long as memory allows, ends in the leaf, and is aligned to its length.
+pub(super) fn alloc_run_at(slot: usize, pages: usize) -> Result<Run, AllocError> {
+    let most = pages.min(1 << MAX_ORDER);
+    let order = most.checked_ilog2().unwrap_or(0).min(slot.trailing_zeros());
+    (1..=order)
+        .rev()
+        .find_map(|order| PageRef::alloc_run(order).ok())
+        .map_or_else(|| PageRef::alloc_run(0), Ok)
 }
 
 impl Node {
@@ -270,20 +284,18 @@ impl Leaf {
         promoted
     }
 
-    /// Allocates a run of up to `pages` pages for `slot` and the slots after it, of at least one
-    /// page.
-    ///
-    /// The run is as long as memory allows. It is aligned to its length, and replaces no page that
-    /// may be written in place.
+    /// As [`alloc_run_at`], for pages that replace none that may be written in place.
     pub(super) fn alloc_run(&self, slot: usize, pages: usize) -> Result<Run, AllocError> {
-        let most = pages.min(1 << MAX_ORDER);
-        let slots = (slot..SLOTS).take(most);
+        let slots = (slot..SLOTS).take(pages.min(1 << MAX_ORDER));
         let free = slots.take_while(|&slot| !self.may_write(slot)).count();
-        let order = free.checked_ilog2().unwrap_or(0).min(slot.trailing_zeros());
-        (1..=order)
-            .rev()
-            .find_map(|order| PageRef::alloc_run(order).ok())
-            .map_or_else(|| PageRef::alloc_run(0), Ok)
+        alloc_run_at(slot, free)
+    }
+
+    /// Whether a write of the whole page in `slot` puts a new page there: there is none, or others
+    /// have it. The leaf has no other owner. `recorded`: it had one, so no page is exclusive.
+    pub(super) fn needs_new_page(&self, slot: usize, recorded: bool) -> bool {
+        let is_own = !recorded && self.is_marked(slot);
+        self.pages.get(slot).is_none() || !(is_own || self.is_only_here(slot, 0))
     }
 
     /// Fills `len` bytes of a new page, from `offset` on, with the content of `slot`: the part that

@@ -26,6 +26,7 @@
 //! largest length is [`MAX_LEN`].
 
 mod cow;
+mod fresh;
 mod node;
 mod pages;
 mod read;
@@ -37,6 +38,7 @@ mod tree;
 mod write;
 
 pub use self::{
+    fresh::Fresh,
     pages::Filled,
     sharing::Difference, //
 };

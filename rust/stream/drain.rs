@@ -280,6 +280,14 @@ impl Change<'_> {
 }
 
 impl Stream {
+    /// Removes memory left before the drained position, if there is any.
+    pub(super) fn free_drained(&self) {
+        if self.inspect().draining.has_pages() {
+            let removed = self.change_bytes().free_drained();
+            drop(removed);
+        }
+    }
+
     /// Drains the bytes that all readers have consumed.
     pub(super) fn drain(&self) {
         self.drain_by(self.change_bytes());

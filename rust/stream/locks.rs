@@ -10,9 +10,11 @@
 //! 1. `file->f_pos_lock`: the VFS holds it over `read`, `write` and `lseek` of one file, and a
 //!    typed call takes it. `inode->i_rwsem`: the VFS holds it over `truncate`. `pipe->mutex`: held
 //!    over `splice`; a splice that waits for bytes drops it ([`Pipe::unlocked`]).
-//! 2. `Locks::writing`: one change at a time, from its first byte to the last, as `i_rwsem` is for
-//!    writes to an ordinary file. Memory of the caller may be faulted in under it. A task that
-//!    waits for it can be killed.
+//! 2. `Locks::writing`: one change of a position at a time, from the first byte of the change to
+//!    the last, as `i_rwsem` is for writes to an ordinary file. It is a lock of ranges
+//!    ([`ranges`](super::ranges)): a write locks the bytes that it writes, and any other change
+//!    locks all positions. Memory of the caller may be faulted in under it. A task that waits for
+//!    it can be killed.
 //! 3. `mm->mmap_lock`: held during a page fault, also on a mapping of the stream itself.
 //! 4. `Locks::inner`: the bytes and the counts; a reader-writer lock. No page fault happens under
 //!    it: memory of the caller is copied with page faults disabled, and faulted in after the lock
@@ -22,7 +24,8 @@
 //! 5. Under `inner`, and not together: `Locks::books`, how far readers have come; `Rate::state` of
 //!    a handle; `i_mmap_rwsem` of the inode, and the page table locks below it (pages are mapped,
 //!    and taken out of mappings).
-//! 6. The locks of the wait queues, and of the table of users ([`quota`](super::quota)).
+//! 6. The locks of the wait queues, of the table of users ([`quota`](super::quota)), and of the table
+//!    of locked ranges.
 //!
 //! `inner` of two streams is held together only to compare them, the read side of both, in the order
 //! of their addresses. A clone or a reflink takes a snapshot of the source first. Memory that a change takes out is freed, and waiters are woken, after `inner`
@@ -36,11 +39,15 @@
 //! | --- | --- | --- |
 //! | [`Stream::inspect`] | read | figures: length, runs of data, who has the stream open; waiting for a change of these |
 //! | [`Stream::inspect_both`] | read | what two streams share |
-//! | [`Stream::read_bytes`] | read | bytes that are copied, lent or mapped; the readers' books |
-//! | [`Stream::change_bytes`] | write | bytes, length, memory, and what is paid for it |
+//! | [`Stream::read_bytes`] | read | bytes that are copied or mapped; bytes that are written in place; the readers' books |
+//! | [`Stream::change_bytes`] | write | bytes, length, memory, and what is paid for it; pages that are lent |
 //! | [`Stream::share_pages`] | write | a clone, for another stream or for a way back |
 //! | [`Stream::change_rules`] | write | limit, properties, rate |
 //! | [`Stream::change_members`] | write | handles that come and go, with their inode |
+//!
+//! Bytes are written under the read side where that changes nothing but the bytes: the page is there,
+//! before the end, and exclusive to the buffer ([`SizedBuffer::overwrite`]). What makes a page known
+//! to others (a clone, a page that is lent) takes the write side, so the page stays exclusive.
 //!
 //! A reader that has to change more than its books drops the read side, takes the write side, and
 //! decides anew what is to be done: there is no upgrade, as two readers would wait for each other.
@@ -66,21 +73,15 @@
 
 use super::{
     drain::Books,
+    ranges::RangeLock,
     Inner,
     Stream, //
 };
-use crate::sys::{
-    mutex::{
-        new_killable_mutex,
-        KillableGuard,
-        KillableMutex, //
-    },
-    rwsem::{
-        new_rw_semaphore,
-        ReadGuard,
-        RwSemaphore,
-        WriteGuard, //
-    },
+use crate::sys::rwsem::{
+    new_rw_semaphore,
+    ReadGuard,
+    RwSemaphore,
+    WriteGuard, //
 };
 use core::ops::{
     Deref,
@@ -102,7 +103,7 @@ use kernel::{
 #[pin_data]
 pub(super) struct Locks {
     #[pin]
-    writing: KillableMutex,
+    writing: RangeLock,
     #[pin]
     inner: RwSemaphore<Inner>,
     #[pin]
@@ -112,20 +113,15 @@ pub(super) struct Locks {
 impl Locks {
     pub(super) fn new(inner: Inner) -> impl PinInit<Self> {
         pin_init!(Self {
-            writing <- new_killable_mutex!("qemufile::writing"),
+            writing <- RangeLock::new(),
             inner <- new_rw_semaphore!(inner, "qemufile::inner"),
             books <- new_spinlock!(Books::new(), "qemufile::books"),
         })
     }
 
-    /// Waits until no other change is being made. `EINTR` if the task is being killed.
-    pub(super) fn writing(&self) -> Result<KillableGuard<'_>> {
-        self.writing.lock()
-    }
-
-    /// As [`Locks::writing`], or `EAGAIN` if that would wait.
-    pub(super) fn try_writing(&self) -> Result<KillableGuard<'_>> {
-        self.writing.try_lock().ok_or(EAGAIN)
+    /// The lock of those who change bytes or the length.
+    pub(super) fn writing(&self) -> &RangeLock {
+        &self.writing
     }
 }
 
@@ -171,6 +167,14 @@ impl<'a> Change<'a> {
     pub(super) fn books(&self) -> SpinLockGuard<'a, Books> {
         self.stream.locks.books.lock()
     }
+
+    /// Ends the change, and goes on to look at the stream: no other change comes between.
+    pub(super) fn into_view(self) -> View<'a> {
+        View {
+            stream: self.stream,
+            inner: self.inner.downgrade(),
+        }
+    }
 }
 
 impl Deref for Change<'_> {
@@ -208,7 +212,7 @@ impl Stream {
         }
     }
 
-    /// To copy, lend or map bytes, and to note how far readers have come.
+    /// To copy or map bytes, to write them in place, and to note how far readers have come.
     pub(super) fn read_bytes(&self) -> View<'_> {
         self.view()
     }

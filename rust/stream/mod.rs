@@ -12,6 +12,7 @@ mod members;
 mod no_share;
 mod properties;
 mod quota;
+mod ranges;
 mod read;
 mod resize;
 mod share;
@@ -202,14 +203,19 @@ impl Inner {
     }
 
     /// Updates the inode, and removes replaced pages from mappings. To be called after each change
-    /// of the bytes or the length, before the lock is dropped.
+    /// of the bytes or the length, before the lock is dropped; by a writer as [`Writer::publish`].
     fn publish(&mut self) {
         let stale = self.buffer.take_stale();
+        self.note_change();
+        self.publish_len();
+        self.unmap(stale, false);
+    }
+
+    /// Updates the inode after bytes were written in place.
+    fn note_change(&self) {
         if let Some(inode) = &self.inode {
             inode.changed();
         }
-        self.publish_len();
-        self.unmap(stale, false);
     }
 
     /// Tells the VFS how long the regular file is.

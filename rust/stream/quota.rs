@@ -10,7 +10,8 @@
 //! a user: a reader could use up the writer's quota.
 //!
 //! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never exceeds the
-//! limit. The unused part is given back when the [`Writer`] is dropped.
+//! limit. Each [`Writer`] knows what it has paid: several write at once. The unused part is given
+//! back when it is dropped.
 //!
 //! The file is long because an account, its users and the paying are one rule, with its tests.
 
@@ -199,8 +200,6 @@ pub(super) struct Quota {
     payer: Option<Payer>,
     /// Bytes that the stream holds.
     held: u64,
-    /// Bytes paid for the current change and not yet used.
-    paid: u64,
 }
 
 impl Quota {
@@ -213,15 +212,13 @@ impl Quota {
             Some(account) => Some(Payer::Mount(account.clone())),
             None => Self::user()?.map(Payer::User),
         };
-        let mut quota = Self {
-            payer,
-            held: 0,
-            paid: 0,
-        };
-        if quota.pay(bytes) < bytes {
+        let mut quota = Self { payer, held: 0 };
+        let paid = quota.pay(bytes);
+        if paid < bytes {
+            quota.refund(paid);
             return Err(ENOSPC);
         }
-        quota.settle(bytes);
+        quota.settle(bytes, paid);
         Ok(quota)
     }
 
@@ -242,61 +239,47 @@ impl Quota {
     }
 
     /// Pays for `bytes`, or for as many whole pages as are left. Returns the number of bytes paid
-    /// for.
-    fn pay(&mut self, bytes: u64) -> u64 {
-        let Some(payer) = &self.payer else {
-            return bytes;
-        };
-        let paid = payer.account().take(bytes);
-        self.paid += paid;
-        paid
+    /// for. The caller uses them ([`Quota::settle`]) or gives them back ([`Quota::refund`]).
+    fn pay(&self, bytes: u64) -> u64 {
+        match &self.payer {
+            Some(payer) => payer.account().take(bytes),
+            None => bytes,
+        }
     }
 
     /// Reverses [`Quota::pay`] for `bytes` that were not used.
-    fn refund(&mut self, bytes: u64) {
+    fn refund(&self, bytes: u64) {
         if let Some(payer) = &self.payer {
-            self.paid -= bytes;
             payer.account().give_back(bytes);
         }
     }
 
-    /// Records that the stream holds `held` bytes now.
-    fn settle(&mut self, held: u64) {
+    /// Records that the stream holds `held` bytes now. Growth is covered by the `paid` bytes. Returns
+    /// those that are left.
+    fn settle(&mut self, held: u64, paid: u64) -> u64 {
         let Some(account) = self.payer.as_ref().map(Payer::account) else {
-            return;
+            return paid;
         };
-        if held <= self.held {
-            account.give_back(self.held - held);
-        } else {
-            let grown = held - self.held;
-            // All growth is paid for. Unpaid growth would count all the same.
-            let paid = grown.min(self.paid);
-            self.paid -= paid;
-            account.held.fetch_add(grown - paid, Relaxed);
-        }
+        let grown = held.saturating_sub(self.held);
+        account.give_back(self.held.saturating_sub(held));
+        // All growth is paid for. Unpaid growth would count all the same.
+        let used = grown.min(paid);
+        account.held.fetch_add(grown - used, Relaxed);
         self.held = held;
-    }
-
-    /// Gives back what was paid for and not used.
-    fn end(&mut self) {
-        let paid = core::mem::take(&mut self.paid);
-        if let Some(payer) = &self.payer {
-            payer.account().give_back(paid);
-        }
+        paid - used
     }
 }
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        self.settle(0);
-        self.end();
+        self.settle(0, 0);
     }
 }
 
 impl Inner {
     /// Updates the account. Call it after memory was freed without a [`Writer`].
     pub(super) fn settle(&mut self) {
-        self.quota.settle(self.held());
+        self.quota.settle(self.held(), 0);
     }
 
     /// The bytes that count.
@@ -329,10 +312,8 @@ impl Inner {
             return Err(ENOSPC);
         }
         let made = make(&mut self.buffer);
-        match made {
-            Ok(()) => self.settle(),
-            Err(_) => self.quota.refund(PAGE_BYTES),
-        }
+        let left = self.quota.settle(self.held(), PAGE_BYTES);
+        self.quota.refund(left);
         made
     }
 }
@@ -344,6 +325,7 @@ impl Writer<'_> {
         let mut reached = pos.saturating_add(len);
         self.each_missing(pos, len, |quota, start, bytes| {
             let paid = quota.pay(bytes);
+            self.paid.set(self.paid.get() + paid);
             if paid < bytes {
                 reached = start + paid;
             }
@@ -371,8 +353,9 @@ impl Writer<'_> {
             needed = needed.saturating_add(bytes).min(most);
             needed < most
         });
-        let mut inner = self.stream.change_bytes();
-        if inner.quota.pay(needed) < needed {
+        let paid = self.stream.inspect().quota.pay(needed);
+        self.paid.set(self.paid.get() + paid);
+        if paid < needed {
             return Err(ENOSPC);
         }
         Ok(())
@@ -381,23 +364,22 @@ impl Writer<'_> {
     /// Calls `f` with the start and the length of each run of missing pages, until `f` returns
     /// false. Does nothing if the stream does not count.
     ///
-    /// No other task adds pages meanwhile, but page faults, which pay for theirs.
-    fn each_missing(&self, pos: u64, len: u64, mut f: impl FnMut(&mut Quota, u64, u64) -> bool) {
+    /// No other task adds pages there meanwhile, but page faults, which pay for theirs.
+    fn each_missing(&self, pos: u64, len: u64, mut f: impl FnMut(&Quota, u64, u64) -> bool) {
         if !self.stream.counted {
             return;
         }
         let end = pos.saturating_add(len);
         let mut next = pos;
         while next < end {
-            let mut inner = self.stream.change_bytes();
-            let inner = &mut *inner;
+            let inner = self.stream.inspect();
             let until = end.min(next.saturating_add(SCAN));
             for _ in 0..RUNS {
                 let Some(run) = inner.missing(next..until) else {
                     next = until;
                     break;
                 };
-                if !f(&mut inner.quota, run.start, run.end - run.start) {
+                if !f(&inner.quota, run.start, run.end - run.start) {
                     return;
                 }
                 next = run.end;
@@ -406,13 +388,21 @@ impl Writer<'_> {
     }
 }
 
+impl Writer<'_> {
+    /// Publishes a change of this writer ([`Inner::publish`]), which has paid for it.
+    pub(super) fn publish(&self, inner: &mut Inner) {
+        inner.publish();
+        let held = inner.held();
+        self.paid.set(inner.quota.settle(held, self.paid.get()));
+    }
+}
+
 impl Drop for Writer<'_> {
     /// Gives back what was paid for and not used.
     fn drop(&mut self) {
-        if self.stream.counted {
-            let mut inner = self.stream.change_bytes();
-            inner.settle();
-            inner.quota.end();
+        let paid = self.paid.take();
+        if paid > 0 {
+            self.stream.inspect().quota.refund(paid);
         }
     }
 }

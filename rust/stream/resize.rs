@@ -42,7 +42,7 @@ impl Writer<'_> {
             }
             let before = inner.buffer.len();
             let removed = inner.buffer.set_len(len)?;
-            inner.publish();
+            self.publish(&mut inner);
             if shrinks {
                 // Private copies of pages after the end go as well.
                 inner.unmap(len.next_multiple_of(PAGE_BYTES)..before, true);
@@ -72,7 +72,7 @@ impl Writer<'_> {
             range.end.max(last)
         };
         let removed = inner.buffer.punch(range.start.min(end)..end)?;
-        inner.publish();
+        self.publish(&mut inner);
         drop(inner);
         drop(removed);
         Ok(())
@@ -114,7 +114,7 @@ impl Writer<'_> {
             let end = start + len;
             let start = start.max(inner.draining.position().min(end));
             inner.buffer.fill(start, end - start, &mut filled)?;
-            inner.publish();
+            self.publish(&mut inner);
             Ok(())
         });
         if reserved.is_err() {
@@ -122,7 +122,7 @@ impl Writer<'_> {
                 let mut inner = self.stream.change_bytes();
                 inner.unmap(run.clone(), false);
                 inner.buffer.take_back(run);
-                inner.publish();
+                self.publish(&mut inner);
             }
         }
         let removed = {
@@ -132,7 +132,7 @@ impl Writer<'_> {
                 drop(inner.buffer.set_len(range.end)?);
             }
             let removed = inner.free_behind(range.start);
-            inner.publish();
+            self.publish(&mut inner);
             removed
         };
         drop(removed);

@@ -82,9 +82,8 @@ impl Stream {
         len: usize,
         nonblocking: bool,
     ) -> Result<(usize, bool)> {
-        let mut done = 0;
-        let mut inner = loop {
-            match self.wait_for_data(member, pos, own, Patience::Locks) {
+        let (done, view) = loop {
+            let view = match self.wait_for_data(member, pos, own, Patience::Locks) {
                 // The writer of these bytes may have to read from the pipe first.
                 Err(err) if err == EAGAIN && !nonblocking => {
                     pipe.unlocked(|| {
@@ -92,40 +91,56 @@ impl Stream {
                             .map(drop)
                     })?;
                     pipe.wait_for_room()?;
+                    continue;
                 }
-                Ok(Some(inner)) => break inner,
+                Ok(Some(view)) => view,
                 Ok(None) => return Ok((0, false)),
                 Err(err) => return Err(err),
+            };
+            let may_share = view.may_share(member.access).is_ok();
+            drop(view);
+            if !may_share {
+                let done = self.give(pos, pipe, len)?;
+                break (done, self.read_bytes());
+            }
+            // A page that is written in place must not be lent meanwhile.
+            let inner = self.change_bytes();
+            let is_there = inner.draining.position() <= pos && pos < inner.buffer.len();
+            if is_there && inner.may_share(member.access).is_ok() {
+                let done = inner.lend_pages(pos, pipe, len)?;
+                break (done, inner.into_view());
             }
         };
-        if inner.may_share(member.access).is_err() {
-            drop(inner);
-            done = self.give(pos, pipe, len)?;
-            inner = self.read_bytes();
-        }
-        while done < len && !pipe.is_full() && inner.may_share(member.access).is_ok() {
+        let end = pos.saturating_add(done as u64);
+        let look = done > 0 && view.note_read(member, own.position(pos), pos, end);
+        Ok((done, look))
+    }
+}
+
+impl Inner {
+    /// Lends up to `len` bytes from `pos` on to `pipe`, while it has room. Returns the number of
+    /// bytes. `ENOMEM`.
+    fn lend_pages(&self, pos: u64, pipe: &mut Pipe<'_>, len: usize) -> Result<usize> {
+        let mut done = 0;
+        while done < len && !pipe.is_full() {
             let here = pos.saturating_add(done as u64);
-            let (offset, part) = inner.part_of_page(here, len - done);
+            let (offset, part) = self.part_of_page(here, len - done);
             if part == 0 {
                 break;
             }
-            match inner.lend_page(here) {
+            match self.lend_page(here) {
                 Ok(page) => pipe.lend(page, offset, part),
                 Err(_) if done > 0 => break,
                 Err(err) => return Err(err),
             }
             done += part;
         }
-        let end = pos.saturating_add(done as u64);
-        let look = done > 0 && inner.note_read(member, own.position(pos), pos, end);
-        Ok((done, look))
+        Ok(done)
     }
-}
 
-impl Inner {
     /// The page of the byte at `pos`, for a pipe. Its bytes do not change any more.
     fn lend_page(&self, pos: u64) -> Result<Option<PageRef>> {
-        // Page faults that would map it for writing need the write side.
+        // Page faults that would map it for writing wait for the caller's lock.
         if self.buffer.has_stores() && self.buffer.is_exclusive(pos) {
             let page = pos - pos % PAGE_BYTES;
             self.unmap(page..page + PAGE_BYTES, false);
@@ -158,7 +173,7 @@ impl Writer<'_> {
                 return Err(ENXIO);
             }
             inner.buffer.replace_page(pos, page)?;
-            inner.publish();
+            self.publish(&mut inner);
         }
         self.stream.notify_readers();
         Ok(())

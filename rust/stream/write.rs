@@ -3,24 +3,31 @@
 //! Writing bytes, and waiting for room.
 
 use super::{
+    ranges::RangeGuard,
     stall::Stall,
     Property,
     Stream,
+    PAGE_BYTES,
     SLICE, //
 };
 use crate::{
     sized_buffer::{
+        Fresh,
         Progress,
         SizedBuffer, //
     },
     sys::{
         compat::as_millis_ceil,
+        copy::Source,
         iov::SourceIter,
-        mutex::KillableGuard,
+        page::PAGE_SIZE,
         sched::fatal_signal_pending, //
     }, //
 };
-use core::ops::Range;
+use core::{
+    cell::Cell,
+    ops::Range, //
+};
 use kernel::{
     prelude::*,
     time::{
@@ -29,21 +36,53 @@ use kernel::{
     },
 };
 
+/// The most bytes of a short write. A short write is seen as a whole where it adds to the stream.
+const SHORT: usize = 64 << 10;
+
 impl Stream {
     /// Waits until no other change is being made. `EINTR` if the task is being killed.
     pub(crate) fn lock_for_writing(&self) -> Result<Writer<'_>> {
-        Ok(Writer {
-            stream: self,
-            _writing: self.locks.writing()?,
-        })
+        Ok(self.writer(self.locks.writing().lock()?))
     }
 
     /// As [`Stream::lock_for_writing`], or `EAGAIN` if that would wait.
     pub(crate) fn try_lock_for_writing(&self) -> Result<Writer<'_>> {
-        Ok(Writer {
+        Ok(self.writer(self.locks.writing().try_lock().ok_or(EAGAIN)?))
+    }
+
+    /// Waits until no other change of `range` is being made, to write there and nowhere else.
+    /// `EINTR` if the task is being killed.
+    ///
+    /// Locks all positions of an append-only stream: where its end is decides about a write.
+    pub(crate) fn lock_range_for_writing(&self, range: Range<u64>) -> Result<Writer<'_>> {
+        let guard = self.locks.writing().lock_range(range)?;
+        match guard.is_all() || !self.inspect().is(Property::AppendOnly) {
+            true => Ok(self.writer(guard)),
+            false => {
+                drop(guard);
+                self.lock_for_writing()
+            }
+        }
+    }
+
+    /// As [`Stream::lock_range_for_writing`], or `EAGAIN` if that would wait.
+    pub(crate) fn try_lock_range_for_writing(&self, range: Range<u64>) -> Result<Writer<'_>> {
+        let guard = self.locks.writing().try_lock_range(range).ok_or(EAGAIN)?;
+        match self.inspect().is(Property::AppendOnly) {
+            false => Ok(self.writer(guard)),
+            true => {
+                drop(guard);
+                self.try_lock_for_writing()
+            }
+        }
+    }
+
+    fn writer<'a>(&'a self, guard: RangeGuard<'a>) -> Writer<'a> {
+        Writer {
             stream: self,
-            _writing: self.locks.try_writing()?,
-        })
+            guard,
+            paid: Cell::new(0),
+        }
     }
 
     /// Waits until readers have made room for `bytes` at `pos`, or can make none.
@@ -96,14 +135,18 @@ pub(crate) struct Allowance {
     pub(crate) wait: bool,
 }
 
-/// The right to change the stream's bytes and length, which one task has at a time.
+/// The right to change the stream's bytes and length, which one task has at a time; or the right to
+/// write a range of bytes.
 pub(crate) struct Writer<'a> {
     pub(super) stream: &'a Stream,
-    _writing: KillableGuard<'a>,
+    guard: RangeGuard<'a>,
+    /// Bytes that are paid for, and not used: see [`quota`](super::quota).
+    pub(super) paid: Cell<u64>,
 }
 
 impl Writer<'_> {
-    /// The stream's length in bytes, which stays as it is until this writer changes it.
+    /// The stream's length in bytes. It stays as it is until this writer changes it, if the writer
+    /// has locked all positions.
     pub(crate) fn len(&self) -> u64 {
         self.stream.len()
     }
@@ -127,9 +170,9 @@ impl Writer<'_> {
 
     /// As [`Writer::allowance`], but for the user.
     pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
-        let mut inner = self.stream.change_bytes();
         // An earlier attempt may have found no memory.
-        drop(inner.free_drained());
+        self.stream.free_drained();
+        let inner = self.stream.inspect();
         let before_end = pos < inner.buffer.len();
         if inner.is(Property::Sealed) || (inner.is(Property::AppendOnly) && before_end) {
             return Err(EPERM);
@@ -153,20 +196,81 @@ impl Writer<'_> {
     /// `EFAULT` if the source cannot be read, `ENOMEM`, `EFBIG`, `ENXIO` for what is drained
     /// meanwhile, `EINTR` if the task is being killed; what went before counts.
     pub(crate) fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, limit: usize) -> Progress {
+        let is_alone = self.guard.is_all();
         copy_in(src, limit, |done, src| {
             let here = pos.saturating_add(done as u64);
-            let mut inner = self.stream.change_bytes();
-            if here < inner.draining.position() {
+            match is_alone {
+                true => self.write_slice(here, src),
+                false => self.write_beside_others(here, src),
+            }
+        })
+    }
+
+    /// Writes the bytes of `src` at `here`, while others wait.
+    fn write_slice(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
+        self.change(here, |buffer| buffer.write_from(here, src))
+    }
+
+    /// As [`Writer::write_slice`], for some of the bytes. Others write elsewhere meanwhile.
+    ///
+    /// Existing pages are written in place, under the read side of the lock. New pages are filled
+    /// without the lock, and then put into the buffer. All else is done as [`Writer::write_slice`]
+    /// does it, and so is a short write of which only a part would fill pages: it is seen as a whole.
+    fn write_beside_others(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
+        let wanted = src.remaining();
+        let fresh = {
+            let view = self.stream.read_bytes();
+            if here < view.draining.position() {
                 return Progress::none(ENXIO);
             }
-            let progress = inner.buffer.write_from(here, src);
+            let progress = view.buffer.overwrite(here, src);
             if progress.bytes > 0 {
-                inner.publish();
-                drop(inner);
+                view.note_change();
+                drop(view);
                 self.stream.notify_readers();
+                return progress;
             }
-            progress
-        })
+            if progress.end.is_err() {
+                return progress;
+            }
+            view.buffer.fresh_pages(here, wanted / PAGE_SIZE)
+        };
+        let bytes = fresh * PAGE_SIZE;
+        if bytes > 0 && (bytes == wanted || wanted > SHORT) {
+            return self.write_fresh(here, src.limit(bytes));
+        }
+        let to_page = (PAGE_BYTES - here % PAGE_BYTES) as usize;
+        let most = if wanted > SHORT { to_page } else { wanted };
+        self.write_slice(here, src.limit(most))
+    }
+
+    /// Writes the bytes of `src`, whole pages, at `here`. They are copied to new pages before the
+    /// lock is taken.
+    fn write_fresh(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
+        let (fresh, end) = match Fresh::new(here, src) {
+            Ok(filled) => filled,
+            Err(err) => return Progress::none(err),
+        };
+        let put = self.change(here, |buffer| buffer.put_fresh(fresh));
+        Progress {
+            bytes: put.bytes,
+            end: put.end.and(end),
+        }
+    }
+
+    /// Changes the bytes from `here` on, and publishes what has been written.
+    fn change(&self, here: u64, write: impl FnOnce(&mut SizedBuffer) -> Progress) -> Progress {
+        let mut inner = self.stream.change_bytes();
+        if here < inner.draining.position() {
+            return Progress::none(ENXIO);
+        }
+        let progress = write(&mut inner.buffer);
+        if progress.bytes > 0 {
+            self.publish(&mut inner);
+            drop(inner);
+            self.stream.notify_readers();
+        }
+        progress
     }
 
     /// Copies `len` bytes from `src` to the stream, from `pos` on, or leaves it as it was.
@@ -209,7 +313,7 @@ impl Writer<'_> {
         inner.unmap(range.start..range.start + 1, false);
         inner.unmap(range.end.saturating_sub(1)..range.end, false);
         inner.buffer.take_range(range, built, grow)?;
-        inner.publish();
+        self.publish(&mut inner);
         Ok(())
     }
 }

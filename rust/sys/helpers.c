@@ -260,11 +260,6 @@ bool qemufile_fatal_signal_pending(void)
 
 /* include/linux/mutex.h */
 
-int qemufile_mutex_lock_killable(struct mutex *lock)
-{
-	return mutex_lock_killable(lock);
-}
-
 int qemufile_mutex_lock_interruptible(struct mutex *lock)
 {
 	return mutex_lock_interruptible(lock);

@@ -20,7 +20,6 @@ mod memcontrol;
 pub(crate) mod memory;
 pub(crate) mod misc_device;
 pub(crate) mod mmap;
-pub(crate) mod mutex;
 pub mod page;
 pub(crate) mod poll;
 pub(crate) mod rwsem;

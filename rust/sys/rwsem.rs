@@ -16,6 +16,7 @@
 use super::bindings as helpers;
 use core::{
     cell::UnsafeCell,
+    mem::ManuallyDrop,
     ops::{
         Deref,
         DerefMut, //
@@ -23,6 +24,7 @@ use core::{
 };
 use kernel::{
     bindings,
+    error::to_result,
     ffi::c_char,
     prelude::*,
     sync::{
@@ -109,6 +111,13 @@ impl<T> RwSemaphore<T> {
         self.read_guard()
     }
 
+    /// As [`Self::read`], without trying first. `EINTR` if the task is killed while it waits.
+    pub(crate) fn read_killable(&self) -> Result<ReadGuard<'_, T>> {
+        // SAFETY: The semaphore is initialised.
+        to_result(unsafe { bindings::down_read_killable(self.raw.get()) })?;
+        Ok(self.read_guard())
+    }
+
     /// As [`Self::read`], while the read side of another semaphore of this class is held. The caller
     /// has an order for the two.
     pub(crate) fn read_nested(&self) -> ReadGuard<'_, T> {
@@ -129,6 +138,13 @@ impl<T> RwSemaphore<T> {
         // SAFETY: The semaphore is initialised.
         unsafe { bindings::down_write(self.raw.get()) };
         self.write_guard()
+    }
+
+    /// As [`Self::write`]. `EINTR` if the task is killed while it waits.
+    pub(crate) fn write_killable(&self) -> Result<WriteGuard<'_, T>> {
+        // SAFETY: The semaphore is initialised.
+        to_result(unsafe { bindings::down_write_killable(self.raw.get()) })?;
+        Ok(self.write_guard())
     }
 
     /// Takes the write side if that needs no waiting.
@@ -183,6 +199,16 @@ impl<T> ReadGuard<'_, T> {
         // The read side is held again, and remains with `self`.
         core::mem::forget(guard);
         result
+    }
+}
+
+impl<'a, T> WriteGuard<'a, T> {
+    /// Changes the write side into the read side. No writer comes between.
+    pub(crate) fn downgrade(self) -> ReadGuard<'a, T> {
+        let semaphore = ManuallyDrop::new(self).semaphore;
+        // SAFETY: This task holds the write side, which no guard releases any more.
+        unsafe { bindings::downgrade_write(semaphore.raw.get()) };
+        semaphore.read_guard()
     }
 }
 

@@ -27,6 +27,14 @@ pub(in crate::sized_buffer) enum Found<'a> {
     Nothing { until: u64 },
 }
 
+/// The owners of the nodes on the way to a page.
+pub(in crate::sized_buffer) struct Owners {
+    /// Whether a node has another owner at the moment.
+    pub(in crate::sized_buffer) others: bool,
+    /// Whether an interior node has a record of another owner.
+    pub(in crate::sized_buffer) recorded: bool,
+}
+
 impl Tree {
     /// Looks up the page `index`.
     pub(in crate::sized_buffer) fn find(&self, index: u64) -> Found<'_> {
@@ -48,21 +56,37 @@ impl Tree {
         Found::Nothing { until }
     }
 
-    /// The leaf and the slot of the page `index`, if the page is exclusive: it is marked, and no
-    /// node on the way to it has a record of another owner that is still to be passed on.
-    pub(in crate::sized_buffer) fn find_exclusive(&self, index: u64) -> Option<(&Leaf, usize)> {
+    /// As [`Self::find`]. Also returns who else owns, or has owned, the nodes on the way.
+    pub(in crate::sized_buffer) fn find_with_owners(&self, index: u64) -> (Found<'_>, Owners) {
+        let mut owners = Owners {
+            others: false,
+            recorded: false,
+        };
         let mut level = self.level;
         let mut link = self.root.as_ref().filter(|_| index < span(level + 1));
-        while let Some(Node::Interior(node)) = link.map(|node| &**node) {
-            link = node
-                .children
-                .get(slot(index, level))
-                .filter(|_| !node.shared.load(Relaxed));
-            level = level.saturating_sub(1);
+        while let Some(node) = link {
+            owners.others |= !node.is_sole();
+            match &**node {
+                Node::Leaf(leaf) => return (Found::Leaf(leaf, slot(index, 0)), owners),
+                Node::Interior(node) => {
+                    owners.recorded |= node.shared.load(Relaxed);
+                    link = node.children.get(slot(index, level));
+                    level = level.saturating_sub(1);
+                }
+            }
         }
-        match &**link? {
-            Node::Leaf(leaf) => Some((leaf, slot(index, 0))),
-            Node::Interior(_) => None,
+        (self.find(index), owners)
+    }
+
+    /// The leaf and the slot of the page `index`, if the page is exclusive: it is marked, and no
+    /// node on the way to it has a record of another owner that is still to be passed on.
+    ///
+    /// Every other owner of a node is recorded, in interior nodes, or has cleared the marks, in
+    /// leaves.
+    pub(in crate::sized_buffer) fn find_exclusive(&self, index: u64) -> Option<(&Leaf, usize)> {
+        match self.find_with_owners(index) {
+            (Found::Leaf(leaf, slot), owners) if !owners.recorded => Some((leaf, slot)),
+            _ => None,
         }
         .filter(|(leaf, slot)| leaf.get(*slot).is_some() && leaf.is_marked(*slot))
     }

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writing beside others: in place without a change of the tree, and to new pages that are put into
+//! the tree afterwards.
+//!
+//! [`SizedBuffer::write_from`] has the buffer for itself for as long as it copies. The two ways here
+//! do not. [`SizedBuffer::overwrite`] only reads the tree: the pages that it writes to are exclusive
+//! to the buffer ([`cow`](super::cow)), and stay so while a lock of the caller keeps others from
+//! changing the buffer. [`Fresh`] is made without the buffer, and [`SizedBuffer::put_fresh`] copies
+//! no bytes.
+
+use super::{
+    cow::alloc_run_at,
+    node::SLOTS,
+    tree::{
+        Found,
+        LeafMut, //
+    },
+    Progress,
+    SizedBuffer,
+    Source,
+    MAX_LEN,
+    PAGE_BYTES, //
+};
+use crate::sys::page::{
+    PageRef,
+    Run,
+    PAGE_SIZE, //
+};
+use core::iter::once;
+use kernel::prelude::*;
+
+/// New pages with the bytes of a write, for a position at the start of a page.
+pub struct Fresh {
+    pos: u64,
+    first: PageRef,
+    rest: Run,
+    bytes: usize,
+}
+
+impl Fresh {
+    /// Copies bytes of `source`, which has whole pages, to new pages for the position `pos`: as many
+    /// as one run of pages holds.
+    ///
+    /// Also returns [`EFAULT`] if the source failed before the end of the run. Fails with
+    /// [`ENOMEM`], and with [`EFAULT`] if the source gave nothing.
+    pub fn new<S: Source + ?Sized>(pos: u64, source: &mut S) -> Result<(Self, Result)> {
+        let slot = (pos / PAGE_BYTES) as usize % SLOTS;
+        let mut rest = alloc_run_at(slot, source.remaining() / PAGE_SIZE)?;
+        let asked = source.remaining().min(rest.len() * PAGE_SIZE);
+        let first = rest.next().ok_or(ENOMEM)?;
+        let bytes = source.copy_to_page(&first, 0, asked);
+        if bytes == 0 {
+            return Err(EFAULT);
+        }
+        let fresh = Self {
+            pos,
+            first,
+            rest,
+            bytes,
+        };
+        Ok((fresh, if bytes < asked { Err(EFAULT) } else { Ok(()) }))
+    }
+}
+
+impl SizedBuffer {
+    /// Writes bytes of `source` at `pos` in place: up to the end of the buffer, or to the first page
+    /// that is not exclusive to the buffer.
+    ///
+    /// Others may read the buffer meanwhile, and may write other bytes. [`EFAULT`] if the source
+    /// failed; what went before counts.
+    pub fn overwrite<S: Source + ?Sized>(&self, pos: u64, source: &mut S) -> Progress {
+        let mut bytes = 0;
+        loop {
+            let at = pos.saturating_add(bytes as u64);
+            let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
+            let wanted = source.remaining().min(left);
+            let found = self.tree.find_exclusive(at / PAGE_BYTES);
+            let Some((leaf, slot)) = found.filter(|_| wanted > 0) else {
+                return Progress { bytes, end: Ok(()) };
+            };
+            let head = (at % PAGE_BYTES) as usize;
+            let chunk = leaf.chunk_from(slot, (head + wanted).div_ceil(PAGE_SIZE));
+            let own = (slot..slot + chunk).take_while(|&slot| leaf.is_marked(slot));
+            let asked = wanted.min(own.count() * PAGE_SIZE - head);
+            let page = leaf.get(slot);
+            let moved = page.map_or(0, |page| source.copy_to_page(page, head, asked));
+            bytes += moved;
+            if moved < asked {
+                let end = Err(EFAULT);
+                return Progress { bytes, end };
+            }
+        }
+    }
+
+    /// How many of the `most` whole pages from `pos` on a write would put new pages in the place of.
+    /// 0 if `pos` is not at the start of a page.
+    ///
+    /// A guess: it may change with the next change of the buffer, or of a clone.
+    pub fn fresh_pages(&self, pos: u64, most: usize) -> usize {
+        if pos % PAGE_BYTES != 0 {
+            return 0;
+        }
+        let left = usize::try_from(MAX_LEN.saturating_sub(pos) / PAGE_BYTES).unwrap_or(usize::MAX);
+        let (found, owners) = self.tree.find_with_owners(pos / PAGE_BYTES);
+        let most = most.min(left);
+        match found {
+            Found::Leaf(leaf, slot) => (slot..SLOTS)
+                .take(most)
+                .take_while(|&slot| owners.others || leaf.needs_new_page(slot, owners.recorded))
+                .count(),
+            Found::Nothing { .. } => most.min(SLOTS),
+        }
+    }
+
+    /// Puts new pages into the buffer, which grows as needed. The bytes after those of the write stay
+    /// as they are. Where a page has become exclusive to the buffer meanwhile, it gets the bytes.
+    ///
+    /// Returns the number of bytes; [`ENOMEM`] if there were none.
+    pub fn put_fresh(&mut self, fresh: Fresh) -> Progress {
+        let Fresh {
+            pos,
+            first,
+            rest,
+            bytes,
+        } = fresh;
+        let end = pos.saturating_add(bytes as u64);
+        if end > self.len {
+            self.clear_tail();
+        }
+        let put = self.tree.change(pos / PAGE_BYTES, |mut leaf, slot| {
+            let pages = Iterator::chain(once(first), rest).take(bytes.div_ceil(PAGE_SIZE));
+            for (i, page) in pages.enumerate() {
+                let used = (bytes - i * PAGE_SIZE).min(PAGE_SIZE);
+                leaf.put_fresh(slot + i, page, used);
+            }
+        });
+        if put.is_err() {
+            return Progress::none(ENOMEM);
+        }
+        self.len = self.len.max(end);
+        Progress { bytes, end: Ok(()) }
+    }
+}
+
+impl LeafMut<'_> {
+    /// Makes the first `used` bytes of the page in `slot` those of `page`, which is new.
+    fn put_fresh(&mut self, slot: usize, page: PageRef, used: usize) {
+        if self.promote(slot) || self.may_write(slot) {
+            if let Some(old) = self.get(slot) {
+                old.copy_from(0, &page, used);
+                return;
+            }
+        }
+        self.fill_gap(&page, slot, used, PAGE_SIZE - used);
+        self.put_new(slot, page);
+    }
+}
+
+#[kunit_tests(qemufile_sized_buffer_fresh)]
+mod tests {
+    use super::*;
+
+    const PAGES: [u8; 20 * PAGE_SIZE] = [7; 20 * PAGE_SIZE];
+
+    fn byte_at(buffer: &SizedBuffer, pos: u64) -> Option<u8> {
+        let mut byte = [0xff];
+        (buffer.read_at(pos, &mut byte) == 1).then_some(byte[0])
+    }
+
+    #[test]
+    fn only_exclusive_bytes_before_the_end_are_overwritten() -> Result {
+        let mut buffer = SizedBuffer::from_slice(&PAGES)?;
+        drop(buffer.set_len(19 * PAGE_BYTES + 5)?);
+        let mut source = &[1; 10 * PAGE_SIZE][..];
+        let progress = buffer.overwrite(10 * PAGE_BYTES + 1, &mut source);
+        assert_eq!(progress.bytes, 9 * PAGE_SIZE + 4);
+        assert_eq!((progress.end, source.len()), (Ok(()), PAGE_SIZE - 4));
+        assert_eq!(byte_at(&buffer, 10 * PAGE_BYTES), Some(7));
+        assert_eq!(byte_at(&buffer, 10 * PAGE_BYTES + 1), Some(1));
+        assert_eq!(byte_at(&buffer, 19 * PAGE_BYTES + 4), Some(1));
+        assert_eq!(byte_at(&buffer, 19 * PAGE_BYTES + 5), None);
+
+        let lent = buffer.lend(3 * PAGE_BYTES)?;
+        assert_eq!(buffer.overwrite(0, &mut &PAGES[..]).bytes, 3 * PAGE_SIZE);
+        drop(lent);
+        let clone = buffer.try_clone()?;
+        assert_eq!(buffer.overwrite(0, &mut &PAGES[..]).bytes, 0);
+        drop(clone);
+        // The record of the clone is passed on by the next change.
+        assert_eq!(buffer.overwrite(0, &mut &PAGES[..]).bytes, 0);
+        buffer.write_at(0, &[2])?;
+        assert!(buffer.overwrite(0, &mut &PAGES[..]).bytes > 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_hole_is_not_overwritten_and_neither_is_what_a_mapping_shows_of_it() -> Result {
+        let mut buffer = SizedBuffer::new();
+        drop(buffer.set_len(4 * PAGE_BYTES)?);
+        buffer.page_to_map(PAGE_BYTES)?;
+        for page in 0..2 {
+            let progress = buffer.overwrite(page * PAGE_BYTES, &mut &PAGES[..]);
+            assert_eq!((progress.bytes, progress.end), (0, Ok(())));
+        }
+        assert_eq!(buffer.fresh_pages(0, 4), 1);
+        assert_eq!(buffer.fresh_pages(PAGE_BYTES, 4), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn new_pages_are_wanted_for_holes_and_for_what_is_shared() -> Result {
+        let mut buffer = SizedBuffer::from_slice(&PAGES)?;
+        assert_eq!(buffer.fresh_pages(0, 20), 0);
+        assert_eq!(buffer.fresh_pages(20 * PAGE_BYTES, 100), SLOTS - 20);
+        assert_eq!(buffer.fresh_pages(20 * PAGE_BYTES + 1, 100), 0);
+        assert_eq!(buffer.fresh_pages(1 << 40, 5), 5);
+        assert_eq!(buffer.fresh_pages(MAX_LEN / PAGE_BYTES * PAGE_BYTES, 1), 0);
+        let lent = buffer.lend(0)?;
+        assert_eq!(buffer.fresh_pages(0, 20), 1);
+        drop(lent);
+        let clone = buffer.try_clone()?;
+        assert_eq!(buffer.fresh_pages(0, 20), 20);
+        drop(clone);
+        assert_eq!(buffer.fresh_pages(0, 20), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn new_pages_leave_a_clone_and_later_bytes_as_they_were() -> Result {
+        let mut buffer = SizedBuffer::from_slice(&PAGES)?;
+        let clone = buffer.try_clone()?;
+        let mut half = Half(&[1; 4 * PAGE_SIZE], PAGE_SIZE + 9);
+        let (fresh, end) = Fresh::new(0, &mut half)?;
+        assert_eq!(end, Err(EFAULT));
+        assert_eq!(buffer.put_fresh(fresh).bytes, PAGE_SIZE + 9);
+        assert_eq!(byte_at(&buffer, PAGE_BYTES + 8), Some(1));
+        assert_eq!(byte_at(&buffer, PAGE_BYTES + 9), Some(7));
+        assert_eq!(byte_at(&clone, 0), Some(7));
+        assert!(Fresh::new(0, &mut Half(&PAGES, 0)).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_that_came_meanwhile_gets_the_bytes() -> Result {
+        let mut buffer = SizedBuffer::new();
+        drop(buffer.set_len(2 * PAGE_BYTES)?);
+        let (fresh, _) = Fresh::new(0, &mut &PAGES[..2 * PAGE_SIZE])?;
+        let stored = buffer.page_to_write(0, 0)?.try_clone()?;
+        let shown = buffer.page_to_map(PAGE_BYTES)?.try_clone()?;
+        assert_eq!(buffer.put_fresh(fresh).bytes, 2 * PAGE_SIZE);
+        for page in [stored, shown] {
+            let mut byte = [0];
+            assert_eq!((page.read(PAGE_SIZE - 1, &mut byte), byte), (1, [7]));
+        }
+        assert_eq!(buffer.allocated(), 2 * PAGE_BYTES);
+        Ok(())
+    }
+
+    #[test]
+    fn new_pages_at_the_end_make_the_buffer_longer() -> Result {
+        let mut buffer = SizedBuffer::from_slice(b"migration")?;
+        let (fresh, end) = Fresh::new(16 * PAGE_BYTES, &mut &PAGES[..])?;
+        assert_eq!(end, Ok(()));
+        let bytes = buffer.put_fresh(fresh).bytes as u64;
+        assert_eq!(buffer.len(), 16 * PAGE_BYTES + bytes);
+        assert_eq!(byte_at(&buffer, PAGE_BYTES), Some(0));
+        assert_eq!(byte_at(&buffer, buffer.len() - 1), Some(7));
+        Ok(())
+    }
+
+    /// A source that fails after some bytes.
+    struct Half<'a>(&'a [u8], usize);
+
+    impl Source for Half<'_> {
+        fn remaining(&self) -> usize {
+            self.0.remaining()
+        }
+
+        fn copy_to_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
+            let moved = self.0.copy_to_page(page, offset, len.min(self.1));
+            self.1 -= moved;
+            moved
+        }
+    }
+}
