@@ -3,7 +3,6 @@
  * Reads and writes whose memory is not simply there: what cannot be had ends
  * the call where it is met, what has yet to be brought in makes no difference.
  */
-#include <linux/userfaultfd.h>
 
 #include "harness.h"
 
@@ -396,40 +395,6 @@ static void *call_slowly(void *arg)
 	return NULL;
 }
 
-/* Memory whose pages come when the test says so; -1 if the kernel has no such thing. */
-static int slow_memory(char **memory, size_t len)
-{
-	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register range;
-
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
-		return -1;
-	*memory = fresh_memory(len);
-	range = (struct uffdio_register){
-		.range = { .start = (unsigned long)*memory, .len = len },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	return *memory && !ioctl(uffd, UFFDIO_REGISTER, &range) ? uffd : -1;
-}
-
-/* Waits for a fault at @page, and brings the page: bytes of the sequence 1. */
-static bool bring(int uffd, char *page, uint64_t pos)
-{
-	static char bytes[PAGE];
-	struct pollfd poll_fd = { .fd = uffd, .events = POLLIN };
-	struct uffdio_copy copy = {
-		.dst = (unsigned long)page,
-		.src = (unsigned long)fill(bytes, PAGE, pos, 1),
-		.len = PAGE,
-	};
-	struct uffd_msg message;
-
-	return poll(&poll_fd, 1, 5000) == 1 &&
-	       read(uffd, &message, sizeof(message)) == sizeof(message) &&
-	       message.event == UFFD_EVENT_PAGEFAULT && !ioctl(uffd, UFFDIO_COPY, &copy);
-}
-
 /*
  * A writer waits for its source to be paged in, perhaps over a network. The
  * others need not: they read, seek, poll and sync meanwhile.
@@ -452,8 +417,10 @@ TEST_F(fault, a_write_that_waits_for_its_source_holds_up_no_reader)
 	ASSERT_EQ(1, poll(&poll_fd, 1, 5000));
 	EXPECT_EQ(100, right_at(self->fd, 0, 100, 1));
 	EXPECT_EQ(100, right(memory, 100, 0, 1));
-	/* Another writer would wait: it is told so if it may not. */
-	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->fd, &iov, 1, 0, RWF_NOWAIT)));
+	/* Another writer of these bytes would wait: it is told so if it may not. */
+	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->fd, &iov, 1, 10, RWF_NOWAIT)));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->fd, &iov, 1, 9 + 2 * PAGE, RWF_NOWAIT)));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->fd, &iov, 1, 0, RWF_NOWAIT | RWF_APPEND)));
 	EXPECT_EQ(100, length_of(self->fd));
 	EXPECT_EQ(0, lseek(self->fd, 0, SEEK_DATA));
 	EXPECT_EQ(POLL_READ | POLL_WRITE, polled(self->fd, POLL_ALL));
@@ -531,7 +498,7 @@ TEST_F(fault, a_call_that_waits_for_its_memory_can_be_killed)
 
 static int wait_in_pwrite(int fd)
 {
-	return pwrite(fd, "x", 1, 0);
+	return pwrite(fd, "x", 1, 10);
 }
 
 static int wait_in_ftruncate(int fd)
@@ -562,11 +529,12 @@ static int wait_in_punch(int fd)
 
 static int wait_in_splice(int fd)
 {
+	loff_t pos = 10;
 	int ends[2];
 
 	if (pipe(ends) || write(ends[1], "x", 1) != 1)
 		return -1;
-	return splice(ends[0], NULL, fd, NULL, 1, 0);
+	return splice(ends[0], NULL, fd, &pos, 1, 0);
 }
 
 /*

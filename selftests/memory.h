@@ -3,6 +3,8 @@
 #ifndef QEMUFILE_SELFTESTS_MEMORY_H
 #define QEMUFILE_SELFTESTS_MEMORY_H
 
+#include <linux/userfaultfd.h>
+
 /* Memory that has never been touched. */
 static inline void *fresh_memory(size_t len)
 {
@@ -27,6 +29,40 @@ static inline void *memory_before_hole(size_t len)
 static inline void *nowhere(void)
 {
 	return memory_before_hole(0);
+}
+
+/* Memory whose pages come when the test says so; -1 if the kernel has no such thing. */
+static inline int slow_memory(char **memory, size_t len)
+{
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range;
+
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
+		return -1;
+	*memory = fresh_memory(len);
+	range = (struct uffdio_register){
+		.range = { .start = (unsigned long)*memory, .len = len },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	return *memory && !ioctl(uffd, UFFDIO_REGISTER, &range) ? uffd : -1;
+}
+
+/* Waits for a fault at @page, and brings the page: bytes of the sequence 1. */
+static inline bool bring(int uffd, char *page, uint64_t pos)
+{
+	static char bytes[PAGE];
+	struct pollfd poll_fd = { .fd = uffd, .events = POLLIN };
+	struct uffdio_copy copy = {
+		.dst = (unsigned long)page,
+		.src = (unsigned long)fill(bytes, PAGE, pos, 1),
+		.len = PAGE,
+	};
+	struct uffd_msg message;
+
+	return poll(&poll_fd, 1, 5000) == 1 &&
+	       read(uffd, &message, sizeof(message)) == sizeof(message) &&
+	       message.event == UFFD_EVENT_PAGEFAULT && !ioctl(uffd, UFFDIO_COPY, &copy);
 }
 
 /* An open file, not linked anywhere, that has @len bytes of the sequence @seed. */
