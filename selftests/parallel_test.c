@@ -190,16 +190,17 @@ TEST_F(parallel, each_writer_finds_its_own_bytes)
 
 #define SHARED_LEN (96 * PAGE)
 
-/* Fills the same bytes as others do, with a number of its own. */
+/* Fills the same bytes as others do, each time with another number. */
 static void *fill_shared(void *arg)
 {
 	struct writer *writer = arg;
 	char *bytes = malloc(SHARED_LEN);
 
 	pin_to(writer->number);
-	memset(bytes, 1 + writer->number, SHARED_LEN);
-	while (!atomic_load(writer->over))
+	for (int round = 0; !atomic_load(writer->over); round++) {
+		memset(bytes, 3 * round + writer->number, SHARED_LEN);
 		writer->bad += pwrite(writer->fd, bytes, SHARED_LEN, 0) != SHARED_LEN;
+	}
 	free(bytes);
 	return NULL;
 }

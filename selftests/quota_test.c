@@ -90,6 +90,57 @@ TEST_F(quota, all_streams_of_a_user_share_it)
 	close(b);
 }
 
+/* Writes 64 KiB at a time to its half of the stream, until there is no more. */
+struct half {
+	int fd;
+	off_t start;
+	long long bytes;
+	int error;
+};
+
+static void *write_half(void *arg)
+{
+	static const char bytes[64 * KiB];
+	struct half *half = arg;
+	ssize_t put;
+
+	while ((put = pwrite(half->fd, bytes, sizeof(bytes), half->start + half->bytes)) > 0)
+		half->bytes += put;
+	half->error = errno;
+	return NULL;
+}
+
+TEST_F(quota, writers_at_once_share_it_to_the_last_page)
+{
+	for (int round = 0; round < 5; round++) {
+		int fd = open_device(O_RDWR), other = open_device(O_RDWR);
+		struct half halves[2] = {
+			{ .fd = fd, .start = 0 },
+			{ .fd = fd, .start = 64 * MiB },
+		};
+		pthread_t threads[2];
+
+		ASSERT_LE(0, fd);
+		ASSERT_LE(0, other);
+		ASSERT_EQ(9 * PAGE, put_at(other, 0, 9 * PAGE, 1));
+		for (int i = 0; i < 2; i++) {
+			ASSERT_EQ(0, pthread_create(&threads[i], NULL, write_half, &halves[i]));
+		}
+		for (int i = 0; i < 2; i++) {
+			pthread_join(threads[i], NULL);
+			EXPECT_EQ(ENOSPC, halves[i].error);
+		}
+		EXPECT_EQ(halves[0].bytes + halves[1].bytes, allocated(fd));
+		EXPECT_GE(MOST - 9 * PAGE, allocated(fd));
+		/* Nothing is paid for that is not used. */
+		EXPECT_EQ(MOST - 9 * PAGE - allocated(fd),
+			  put_at(other, 9 * PAGE, MOST - 9 * PAGE - allocated(fd), 1));
+		EXPECT_EQ(ENOSPC, ERRNO_OF(pwrite(other, "x", 1, MOST)));
+		close(fd);
+		close(other);
+	}
+}
+
 TEST_F(quota, stores_through_a_mapping_count)
 {
 	int fd = open_device(O_RDWR), other = open_file(O_RDWR);
