@@ -247,6 +247,35 @@ impl Handle {
         }
     }
 
+    /// Writes bytes in place, as far as possible. These need no room and no memory, and the stream's
+    /// lock only once. Returns how many. `limit` is set to [`FileExt::write_limit`], if that was
+    /// asked: it sends a signal, and must not be asked twice.
+    fn overwrite(
+        &self,
+        writer: &Writer<'_>,
+        call: &Call<'_>,
+        src: &mut SourceIter<'_, '_>,
+        wanted: usize,
+        limit: &mut Option<usize>,
+    ) -> Result<usize, Stop> {
+        if call.append || !matches!(call.cut, Cut::Anywhere) {
+            return Ok(0);
+        }
+        writer.overwrite(u64::try_from(call.pos).map_err(Error::from)?, src, || {
+            let allowed = call.file.write_limit(call.pos, wanted)?;
+            *limit = Some(allowed);
+            self.rate.grant(allowed).ok_or(Stop::Paced)
+        })
+    }
+
+    /// Counts `bytes` that have been written.
+    fn note_written(&self, call: &mut Call<'_>, bytes: usize, done: &mut usize) -> Result {
+        self.rate.spend(bytes);
+        *done += bytes;
+        call.pos = call.pos.saturating_add(i64::try_from(bytes)?);
+        Ok(())
+    }
+
     /// Writes what fits, without waiting for room.
     fn write_once(
         &self,
@@ -258,6 +287,13 @@ impl Handle {
         let writer = self.writer(call, wanted)?;
         if call.append {
             call.pos = i64::try_from(writer.len()).map_err(Error::from)?;
+        }
+        let mut limit = None;
+        let bytes = self.overwrite(&writer, call, src, wanted, &mut limit)?;
+        self.note_written(call, bytes, done)?;
+        let wanted = wanted - bytes;
+        if wanted == 0 {
+            return Ok(());
         }
         let pos = u64::try_from(call.pos).map_err(Error::from)?;
         let cut = &call.cut;
@@ -271,7 +307,10 @@ impl Handle {
         if room.bytes == 0 {
             return Err(full);
         }
-        let allowed = call.file.write_limit(call.pos, room.bytes)?;
+        let allowed = match limit {
+            Some(limit) => room.bytes.min(limit - bytes),
+            None => call.file.write_limit(call.pos, room.bytes)?,
+        };
         let beyond = if allowed < room.bytes {
             EFBIG.into()
         } else {
@@ -294,12 +333,8 @@ impl Handle {
         } else {
             writer.write(pos, src, granted)
         };
-        self.rate.spend(progress.bytes);
         drop(writer);
-        *done += progress.bytes;
-        call.pos = call
-            .pos
-            .saturating_add(i64::try_from(progress.bytes).map_err(Error::from)?);
+        self.note_written(call, progress.bytes, done)?;
         progress.end?;
         if granted < fits {
             return Err(Stop::Paced);

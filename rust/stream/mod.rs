@@ -119,6 +119,8 @@ pub(crate) struct Stream {
     home: Home,
     /// Whether its memory counts for a user or a mount.
     counted: bool,
+    /// Whether it has [`Property::AppendOnly`]. Changes while all positions are locked for writing.
+    append_only: Atomic<bool>,
     #[pin]
     locks: Locks,
     /// Readers at the end, which wait for bytes or for the last writer to close.
@@ -259,6 +261,7 @@ impl Stream {
                 number: Self::next_number(),
                 home,
                 counted: quota.counts(),
+                append_only: Atomic::new(properties.contains(Property::AppendOnly)),
                 locks <- Locks::new(Inner {
                     buffer,
                     quota,

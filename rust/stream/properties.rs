@@ -7,6 +7,7 @@ use crate::sys::abi;
 use kernel::{
     impl_flags,
     prelude::*, //
+    sync::atomic::Relaxed,
 };
 
 impl_flags!(
@@ -101,6 +102,8 @@ impl Stream {
             let properties = inner.properties.with(add)?;
             inner.may_restrict(add)?;
             inner.properties = properties;
+            self.append_only
+                .store(properties.contains(Property::AppendOnly), Relaxed);
             if inner.drain() {
                 self.finish_drain(inner);
             }

@@ -3,8 +3,10 @@
 //! Writing bytes, and waiting for room.
 
 use super::{
+    locks::View,
     ranges::RangeGuard,
     stall::Stall,
+    Inner,
     Property,
     Stream,
     PAGE_BYTES,
@@ -30,6 +32,7 @@ use core::{
 };
 use kernel::{
     prelude::*,
+    sync::atomic::Relaxed,
     time::{
         msecs_to_jiffies,
         Delta, //
@@ -56,7 +59,7 @@ impl Stream {
     /// Locks all positions of an append-only stream: where its end is decides about a write.
     pub(crate) fn lock_range_for_writing(&self, range: Range<u64>) -> Result<Writer<'_>> {
         let guard = self.locks.writing().lock_range(range)?;
-        match guard.is_all() || !self.inspect().is(Property::AppendOnly) {
+        match guard.is_all() || !self.append_only.load(Relaxed) {
             true => Ok(self.writer(guard)),
             false => {
                 drop(guard);
@@ -68,7 +71,7 @@ impl Stream {
     /// As [`Stream::lock_range_for_writing`], or `EAGAIN` if that would wait.
     pub(crate) fn try_lock_range_for_writing(&self, range: Range<u64>) -> Result<Writer<'_>> {
         let guard = self.locks.writing().try_lock_range(range).ok_or(EAGAIN)?;
-        match self.inspect().is(Property::AppendOnly) {
+        match self.append_only.load(Relaxed) {
             false => Ok(self.writer(guard)),
             true => {
                 drop(guard);
@@ -127,6 +130,23 @@ impl Stream {
     }
 }
 
+impl Inner {
+    /// Whether bytes may be written at `pos`.
+    ///
+    /// `EPERM` if the stream is sealed, or only appended to and `pos` is before its end; `ENXIO` if
+    /// `pos` has been drained.
+    fn may_write(&self, pos: u64) -> Result {
+        let before_end = pos < self.buffer.len();
+        if self.is(Property::Sealed) || (self.is(Property::AppendOnly) && before_end) {
+            return Err(EPERM);
+        }
+        if pos < self.draining.position() {
+            return Err(ENXIO);
+        }
+        Ok(())
+    }
+}
+
 /// The part of a write that may be done now.
 pub(crate) struct Allowance {
     /// Bytes, up to what was wanted.
@@ -170,16 +190,8 @@ impl Writer<'_> {
 
     /// As [`Writer::allowance`], but for the user.
     pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
-        // An earlier attempt may have found no memory.
-        self.stream.free_drained();
-        let inner = self.stream.inspect();
-        let before_end = pos < inner.buffer.len();
-        if inner.is(Property::Sealed) || (inner.is(Property::AppendOnly) && before_end) {
-            return Err(EPERM);
-        }
-        if pos < inner.draining.position() {
-            return Err(ENXIO);
-        }
+        let inner = self.stream.without_drained();
+        inner.may_write(pos)?;
         let room = inner
             .ceiling()
             .map_or(u64::MAX, |ceiling| ceiling.saturating_sub(pos));
@@ -189,6 +201,37 @@ impl Writer<'_> {
             bytes,
             wait: bytes < wanted && fits && inner.can_drain(),
         })
+    }
+
+    /// Writes up to a slice of the bytes of `src` at `pos` in place, at most as many as `allow` says,
+    /// where that changes nothing but the bytes. Returns the number of bytes: 0 if the first one
+    /// cannot be written so.
+    ///
+    /// Fails as [`Writer::room`] and `allow` do.
+    pub(crate) fn overwrite<E: From<Error>>(
+        &self,
+        pos: u64,
+        src: &mut SourceIter<'_, '_>,
+        allow: impl FnOnce() -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let view = self.stream.read_bytes();
+        view.may_write(pos)?;
+        if pos >= view.buffer.len() {
+            return Ok(0);
+        }
+        let allowed = allow()?.min(SLICE);
+        let bytes = view.buffer.overwrite(pos, src.limit(allowed)).bytes;
+        if bytes > 0 {
+            self.publish_in_place(view);
+        }
+        Ok(bytes)
+    }
+
+    /// Publishes bytes that were written in place.
+    fn publish_in_place(&self, view: View<'_>) {
+        view.note_change();
+        drop(view);
+        self.stream.notify_readers();
     }
 
     /// Copies up to `limit` bytes from `src` to the stream, from `pos` on.
@@ -225,9 +268,7 @@ impl Writer<'_> {
             }
             let progress = view.buffer.overwrite(here, src);
             if progress.bytes > 0 {
-                view.note_change();
-                drop(view);
-                self.stream.notify_readers();
+                self.publish_in_place(view);
                 return progress;
             }
             if progress.end.is_err() {
