@@ -5,12 +5,12 @@
  * the marks are still there, adds one to a counter in its memory, and prints it
  * on COM1, a line a number. A page that lost its mark prints "lost" instead.
  */
-#define COM1	0x3f8
 #define FIRST	0x00100000
 #define END	0x01800000
 #define PAGE	4096
 
-	.code16
+#include "serial.h"
+
 	.globl _start
 _start:	cli
 	xorw	%ax, %ax
@@ -30,21 +30,7 @@ _start:	cli
 	andb	$0xfe, %al
 	movl	%eax, %cr0
 
-	movw	$COM1 + 3, %dx		/* 115200 8N1, FIFO */
-	movb	$0x80, %al
-	outb	%al, %dx
-	movw	$COM1, %dx
-	movb	$1, %al
-	outb	%al, %dx
-	incw	%dx
-	xorb	%al, %al
-	outb	%al, %dx
-	movw	$COM1 + 3, %dx
-	movb	$3, %al
-	outb	%al, %dx
-	movw	$COM1 + 2, %dx
-	movb	$7, %al
-	outb	%al, %dx
+	serial_init
 
 	movl	$FIRST, %edi
 mark:	movl	%edi, %fs:(%edi)
@@ -63,20 +49,7 @@ look:	cmpl	%edi, %fs:(%edi)
 
 	incl	counter
 	movl	counter, %eax
-	movl	$10, %ebx
-	xorw	%cx, %cx
-digit:	xorl	%edx, %edx
-	divl	%ebx
-	pushw	%dx
-	incw	%cx
-	testl	%eax, %eax
-	jnz	digit
-print:	popw	%ax
-	addb	$'0', %al
-	call	putc
-	loop	print
-	movb	$'\n', %al
-	call	putc
+	call	print_line
 	jmp	tick
 
 lost:	movw	$text, %si
@@ -86,15 +59,7 @@ lost:	movw	$text, %si
 	call	putc
 	jmp	1b
 
-putc:	movb	%al, %ah
-	movw	$COM1 + 5, %dx
-1:	inb	%dx, %al
-	testb	$0x20, %al
-	jz	1b
-	movw	$COM1, %dx
-	movb	%ah, %al
-	outb	%al, %dx
-	ret
+	serial_routines
 
 text:	.asciz	"lost\n"
 	.balign	8
