@@ -54,6 +54,8 @@ pub enum Op {
     /// The same, taken back unless all was written.
     AtomicWrite(Place, Size, u8, Option<Size>),
     WriteAt(Place, Size, u8),
+    /// As `Write`, as it is done beside other writes: in place, or by new pages.
+    WriteBeside(Place, Size, u8, Option<Size>),
     /// Reads; the sink fails after so many bytes.
     Read(Place, Size, Option<Size>),
     SetLen(Place),

@@ -8,7 +8,7 @@
 
 use crate::{
     model::Model,
-    sized_buffer::{Sink, SizedBuffer, Source, MAX_LEN},
+    sized_buffer::{Fresh, Progress, Sink, SizedBuffer, Source, MAX_LEN},
     step::{Failure, Op, Size, Step},
     sys::{
         fault,
@@ -232,6 +232,45 @@ impl Sink for Faulty<&mut [u8]> {
     }
 }
 
+/// Writes `bytes` as a stream does beside other writes, from a source that fails after `good`.
+fn write_beside(buffer: &mut SizedBuffer, pos: u64, bytes: &[u8], good: usize) -> Progress {
+    let mut done = 0;
+    let end = loop {
+        let (here, left) = (pos.saturating_add(done as u64), bytes.len() - done);
+        let part = |most: usize| Faulty {
+            inner: &bytes[done..done + most.min(left)],
+            good: good - done,
+        };
+        if left == 0 {
+            break Ok(());
+        }
+        let mut progress = buffer.overwrite(here, &mut part(left));
+        if progress.bytes == 0 && progress.end.is_ok() {
+            let fresh = buffer.fresh_pages(here, left / PAGE_SIZE);
+            progress = if fresh == 0 {
+                let to_page = PAGE_SIZE - (here % PAGE_BYTES) as usize;
+                buffer.write_from(here, &mut part(to_page))
+            } else {
+                match Fresh::new(here, &mut part(fresh * PAGE_SIZE)) {
+                    Ok((fresh, end)) => {
+                        let put = buffer.put_fresh(fresh);
+                        Progress {
+                            bytes: put.bytes,
+                            end: put.end.and(end),
+                        }
+                    }
+                    Err(err) => Progress::none(err),
+                }
+            };
+        }
+        done += progress.bytes;
+        if progress.end.is_err() {
+            break progress.end;
+        }
+    };
+    Progress { bytes: done, end }
+}
+
 /// One buffer, its model, and how allocation fails.
 struct One<'a> {
     buffer: &'a mut SizedBuffer,
@@ -248,6 +287,9 @@ impl One<'_> {
             Op::Write(place, size, seed, good) => self.write(place.pos(), size, seed, good, false),
             Op::AtomicWrite(place, size, seed, good) => {
                 self.write(place.pos(), size, seed, good, true)
+            }
+            Op::WriteBeside(place, size, seed, good) => {
+                self.write_beside(place.pos(), size, seed, good)
             }
             Op::Append(size, seed) => self.write(self.model.len, size, seed, None, false),
             Op::WriteAt(place, size, seed) => self.write_at(place.pos(), size, seed),
@@ -301,6 +343,33 @@ impl One<'_> {
         failed
     }
 
+    /// Checks how far a write of `len` bytes came, from a source that fails after `good`.
+    fn check_written(&self, pos: u64, len: usize, good: usize, failed: bool, progress: &Progress) {
+        let (done, outcome) = (progress.bytes, progress.end);
+        let room = self.model.room(pos, len);
+        match outcome {
+            Err(ENOMEM) if failed => assert!(done <= room.min(good)),
+            _ => {
+                assert_eq!(done, room.min(good));
+                let expected = match () {
+                    () if good < room => Err(EFAULT),
+                    () if room < len => Err(EFBIG),
+                    () => Ok(()),
+                };
+                assert_eq!(outcome, expected);
+            }
+        }
+    }
+
+    fn write_beside(&mut self, pos: u64, size: Size, seed: u8, good: Option<Size>) -> bool {
+        let bytes = pattern(seed, size.bytes());
+        let good = good.map_or(usize::MAX, Size::bytes);
+        let (progress, failed) = self.failing(|buffer| write_beside(buffer, pos, &bytes, good));
+        self.check_written(pos, bytes.len(), good, failed, &progress);
+        self.model.write(pos, &bytes[..progress.bytes]);
+        failed
+    }
+
     fn write(&mut self, pos: u64, size: Size, seed: u8, good: Option<Size>, atomic: bool) -> bool {
         let bytes = pattern(seed, size.bytes());
         let good = good.map_or(usize::MAX, Size::bytes);
@@ -310,19 +379,7 @@ impl One<'_> {
             buffer.write_from(pos, &mut Faulty { inner, good })
         });
         let (done, outcome) = (progress.bytes, progress.end);
-        let room = self.model.room(pos, bytes.len());
-        match outcome {
-            Err(ENOMEM) if failed => assert!(done <= room.min(good)),
-            _ => {
-                assert_eq!(done, room.min(good));
-                let expected = match () {
-                    () if good < room => Err(EFAULT),
-                    () if room < bytes.len() => Err(EFBIG),
-                    () => Ok(()),
-                };
-                assert_eq!(outcome, expected);
-            }
-        }
+        self.check_written(pos, bytes.len(), good, failed, &progress);
         match before {
             Some(before) if outcome.is_err() => *self.buffer = before,
             _ => self.model.write(pos, &bytes[..done]),

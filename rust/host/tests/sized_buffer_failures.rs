@@ -61,6 +61,8 @@ fn operations() -> Vec<Op> {
             all.push(Op::Write(place, size, 9, Some(pages(2))));
             all.push(Op::AtomicWrite(place, size, 9, None));
             all.push(Op::WriteAt(place, size, 9));
+            all.push(Op::WriteBeside(place, size, 9, None));
+            all.push(Op::WriteBeside(place, size, 9, Some(bytes(5))));
             all.push(Op::PunchNear(place, size));
             all.push(Op::Reserve(place, size));
             all.push(Op::TakeWrite(place, size, 9));

@@ -34,6 +34,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(place, size, seed, good)| Op::AtomicWrite(place, size, seed, good)),
         2 => (place(), size(), any::<u8>())
             .prop_map(|(place, size, seed)| Op::WriteAt(place, size, seed)),
+        6 => (place(), size(), any::<u8>(), good())
+            .prop_map(|(place, size, seed, good)| Op::WriteBeside(place, size, seed, good)),
         4 => (place(), size(), good()).prop_map(|(place, size, good)| Op::Read(place, size, good)),
         1 => place().prop_map(Op::SetLen),
         2 => any::<i16>().prop_map(Op::Resize),
