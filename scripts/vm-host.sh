@@ -68,7 +68,7 @@ in_root qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot 
 	-device virtio-rng-pci \
 	-kernel "/kernel/$kernel/vmlinuz" \
 	-append "root=rootfs rootfstype=virtiofs rw init=/vm/init console=ttyS0 loglevel=5 \
-panic=1 oops=panic log_buf_len=8M random.trust_cpu=1 tsc=reliable $append" \
+panic=1 oops=panic log_buf_len=8M random.trust_cpu=1 tsc=reliable no_timer_check $append" \
 	>"$run/qemu.log" 2>&1 &
 qemu=$!
 (
