@@ -124,7 +124,7 @@ impl SizedBuffer {
             index == self.len / PAGE_BYTES,
             (self.len % PAGE_BYTES) as usize,
         );
-        if leaf.is_busy(slot) {
+        if self.stores && leaf.is_busy(slot) {
             let copy = PageRef::alloc_run(0)?.next().ok_or(ENOMEM)?;
             if let Some(page) = leaf.get(slot) {
                 copy.copy_from(0, page, PAGE_SIZE);
@@ -293,6 +293,19 @@ mod tests {
             (byte_at(&buffer, 24), byte_at(&buffer, 25)),
             (Some(b'l'), Some(b'd'))
         );
+        Ok(())
+    }
+
+    #[test]
+    fn all_pages_of_a_folio_are_lent_without_a_copy() -> Result {
+        let buffer = SizedBuffer::from_slice(&[7; 16 * PAGE_SIZE])?;
+        assert!(buffer.chunks() < 16);
+        let mut lent = KVec::new();
+        for pos in (0..16).map(|page| page * PAGE_BYTES) {
+            let page = buffer.lend_settled(pos)?.ok_or(EINVAL)?;
+            assert!(buffer.mapped_page(pos).is_some_and(|own| own.is(&page)));
+            lent.push(page, GFP_STREAM)?;
+        }
         Ok(())
     }
 
