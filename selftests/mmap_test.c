@@ -115,6 +115,59 @@ TEST_F(mmap, private_writes_stay_private)
 	EXPECT_EQ(PAGE, right_at(self->fd, 11 * PAGE, PAGE, ZEROS));
 }
 
+/* How many pages a mapping shows without a fault. */
+static int mapped_pages(char *memory, size_t pages)
+{
+	unsigned char present[256] = {};
+	int count = 0;
+
+	if (pages > sizeof(present) || mincore(memory, pages * PAGE, present))
+		return -1;
+	for (size_t i = 0; i < pages; i++)
+		count += present[i] & 1;
+	return count;
+}
+
+/* 64 KiB of the file, as far as there are pages, and as far as the mapping goes. */
+TEST_F(mmap, a_page_that_is_read_brings_its_neighbours)
+{
+	char *memory, *part, *writable;
+
+	ASSERT_EQ(40 * PAGE, put_at(self->fd, 0, 40 * PAGE, 1));
+	ASSERT_EQ(0, punch(self->fd, 20 * PAGE, 2 * PAGE));
+	memory = map(self->fd, 64 * PAGE, PROT_READ, MAP_SHARED, 0);
+	part = map(self->fd, 4 * PAGE, PROT_READ, MAP_SHARED, 6 * PAGE);
+	writable = map(self->fd, 64 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+	ASSERT_NE(NULL, memory);
+	ASSERT_NE(NULL, part);
+	ASSERT_NE(NULL, writable);
+	EXPECT_EQ(0, mapped_pages(memory, 64));
+	EXPECT_EQ(1, right(memory + 25 * PAGE, 1, 25 * PAGE, 1));
+	EXPECT_EQ(14, mapped_pages(memory, 64));
+	EXPECT_EQ(0, mapped_pages(memory, 16));
+	EXPECT_EQ(16 * PAGE, right(memory + 16 * PAGE, 4 * PAGE, 16 * PAGE, 1) +
+			     right(memory + 22 * PAGE, 12 * PAGE, 22 * PAGE, 1));
+	/* The end of the stream is in this one. */
+	EXPECT_EQ(1, right(memory + 39 * PAGE, 1, 39 * PAGE, 1));
+	EXPECT_EQ(14 + 8, mapped_pages(memory, 64));
+	EXPECT_EQ(SIGBUS, touch(memory + 40 * PAGE, false));
+	EXPECT_EQ(1, right(part, 1, 6 * PAGE, 1));
+	EXPECT_EQ(4, mapped_pages(part, 4));
+	/* A store brings its page alone, and what was mapped beside it is still tracked. */
+	EXPECT_EQ(0, touch(writable + 3 * PAGE, true));
+	EXPECT_EQ(1, mapped_pages(writable, 64));
+	EXPECT_EQ(1, right(writable + 5 * PAGE, 1, 5 * PAGE, 1));
+	EXPECT_EQ(16, mapped_pages(writable, 64));
+	if (open_clone(self->fd, O_RDONLY) >= 0) {
+		EXPECT_EQ(0, mapped_pages(writable, 64));
+	}
+	/* What goes, goes from all of them. */
+	EXPECT_EQ(1, right(writable + 5 * PAGE, 1, 5 * PAGE, 1));
+	EXPECT_EQ(0, set_length(self->fd, 2 * PAGE));
+	EXPECT_EQ(2, mapped_pages(writable, 64));
+	EXPECT_EQ(SIGBUS, touch(memory + 5 * PAGE, false));
+}
+
 TEST_F(mmap, asks_for_the_access)
 {
 	int reader = open_handle(self->fd, O_RDONLY), writer = open_handle(self->fd, O_WRONLY);

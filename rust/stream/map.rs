@@ -21,6 +21,12 @@ use crate::{
 use core::ops::Range;
 use kernel::prelude::*;
 
+/// How many pages are mapped at a fault, the one that is wanted among them: 64 KiB, as the kernel has
+/// it for files (`fault_around_pages` in `mm/memory.c`).
+///
+/// Measured: see "Faults" in `Documentation/develop/design.rst`.
+const AROUND: u64 = 16;
+
 impl Stream {
     /// Maps the current page at the position of a fault.
     ///
@@ -36,7 +42,9 @@ impl Stream {
         let view = self.read_bytes();
         view.may_map(pos)?;
         if let Some(page) = view.buffer.mapped_page(pos) {
-            return map(fault, page, false);
+            map(fault, page, false)?;
+            view.map_around(fault);
+            return Ok(());
         }
         drop(view);
         let mut inner = self.change_bytes();
@@ -134,6 +142,25 @@ fn map(fault: &Fault<'_>, page: &PageRef, writable: bool) -> Result {
 }
 
 impl Inner {
+    /// Maps for reading what there is around the page of a fault, as `filemap_map_pages()` does. The
+    /// next accesses need no fault then.
+    ///
+    /// A page is not worth an error: its own fault finds out.
+    fn map_around(&self, fault: &Fault<'_>) {
+        let first = fault.page_index() / AROUND * AROUND;
+        for index in first..first + AROUND {
+            let pos = index.saturating_mul(PAGE_BYTES);
+            if index == fault.page_index() || self.may_map(pos).is_err() {
+                continue;
+            }
+            if let Some(page) = self.buffer.mapped_page(pos) {
+                if page.folio().refs() < MAX_REFS {
+                    let _ = fault.map_beside(page, index);
+                }
+            }
+        }
+    }
+
     /// `ENXIO` if the page at `pos` is past the end, or if all of its bytes are drained.
     fn may_map(&self, pos: u64) -> Result {
         let drained = self.draining.position();

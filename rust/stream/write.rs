@@ -39,7 +39,7 @@ use kernel::{
     },
 };
 
-/// The most bytes of a short write. A short write is seen as a whole where it adds to the stream.
+/// The most bytes of a short write, which does not take the lock for each of its parts.
 const SHORT: usize = 64 << 10;
 
 impl Stream {
@@ -258,7 +258,7 @@ impl Writer<'_> {
     ///
     /// Existing pages are written in place, under the read side of the lock. New pages are filled
     /// without the lock, and then put into the buffer. All else is done as [`Writer::write_slice`]
-    /// does it, and so is a short write of which only a part would fill pages: it is seen as a whole.
+    /// does it: up to the end of the page, or all of a short write.
     fn write_beside_others(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
         let wanted = src.remaining();
         let fresh = {

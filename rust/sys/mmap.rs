@@ -16,11 +16,18 @@
 
 use super::{
     bindings as helpers,
-    page::PageRef, //
+    page::{
+        PageRef,
+        PAGE_SIZE, //
+    }, //
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ops::Range, //
+};
 use kernel::{
     bindings,
+    error::to_result,
     fs::File,
     mm::virt::VmaNew,
     prelude::*, //
@@ -70,6 +77,40 @@ impl Fault<'_> {
         unsafe {
             let is_mkwrite = (*self.fault).flags & bindings::fault_flag_FAULT_FLAG_MKWRITE != 0;
             is_mkwrite && core::ptr::eq((*self.fault).page, page.as_ptr())
+        }
+    }
+
+    /// The indices of the pages of the file that the mapping has.
+    pub(crate) fn mapped_range(&self) -> Range<u64> {
+        // SAFETY: Valid by the type invariant, and so is the area, which the fault's lock keeps.
+        unsafe {
+            let vma = (*self.fault).__bindgen_anon_1.vma;
+            let area = &(*vma).__bindgen_anon_1.__bindgen_anon_1;
+            let first = (*vma).vm_pgoff as u64;
+            first..first + ((area.vm_end - area.vm_start) / PAGE_SIZE) as u64
+        }
+    }
+
+    /// Maps `page`, the one with the number `index` of the file, for reading. Nothing is done if
+    /// there is something mapped already.
+    ///
+    /// `EFAULT` if it is not in the mapping; `ENOMEM` if there is no memory for page tables.
+    pub(crate) fn map_beside(&self, page: &PageRef, index: u64) -> Result {
+        let range = self.mapped_range();
+        if !range.contains(&index) {
+            return Err(EFAULT);
+        }
+        let offset = usize::try_from(index - range.start)? * PAGE_SIZE;
+        // SAFETY: The fault is valid, and its mapping may hold ordinary pages (`make_mixed`), so the
+        // area is not changed. It takes a reference to the page of its own. The address is in it.
+        let result = unsafe {
+            let vma = (*self.fault).__bindgen_anon_1.vma;
+            let start = (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start;
+            bindings::vm_insert_page(vma, start + offset, page.as_ptr())
+        };
+        match to_result(result) {
+            Err(err) if err != EBUSY => Err(err),
+            _ => Ok(()),
         }
     }
 

@@ -255,8 +255,9 @@ impl<T: FileSystem> Regular<T> {
         fault_result(T::fault(node, &fault))
     }
 
-    /// Maps no page around a fault. That it exists lets faults happen under the lock of the area
-    /// alone, without `mmap_lock` (`vmf_can_call_fault()` in `mm/memory.c`).
+    /// Maps no page around a fault: it may not sleep, and no function that maps pages without it is
+    /// exported. [`FileSystem::fault`] may map some. That it exists lets faults happen under the lock
+    /// of the area alone, without `mmap_lock` (`vmf_can_call_fault()` in `mm/memory.c`).
     ///
     /// # Safety
     ///
