@@ -183,7 +183,7 @@ impl Rate {
 
     /// How many of `wanted` bytes may be written now. `None`: wait for tokens first.
     pub(super) fn grant(&self, wanted: usize) -> Option<usize> {
-        if !self.is_kept.load(Relaxed) {
+        if !self.is_kept() {
             return Some(wanted);
         }
         let mut bucket = self.bucket.lock();
@@ -196,10 +196,15 @@ impl Rate {
         Some(usize::try_from(bucket.tokens).map_or(0, |tokens| tokens.min(wanted)))
     }
 
+    /// Whether the kernel enforces a limit.
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Relaxed)
+    }
+
     /// Counts bytes that were written.
     pub(super) fn spend(&self, bytes: usize) {
         self.limit.account(bytes as u64);
-        if self.is_kept.load(Relaxed) {
+        if self.is_kept() {
             let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
             let mut bucket = self.bucket.lock();
             bucket.tokens = bucket.tokens.saturating_sub(bytes);
@@ -209,7 +214,7 @@ impl Rate {
     /// Whether a write would go on without waiting for tokens. If not, `notifier` wakes pollers
     /// when it would.
     pub(super) fn allows_or_arm(&self, notifier: &Arc<Notifier>) -> bool {
-        if !self.is_kept.load(Relaxed) {
+        if !self.is_kept() {
             return true;
         }
         let mut bucket = self.bucket.lock();

@@ -96,7 +96,8 @@ impl SpliceWrite<'_> {
         let Ok(at) = u64::try_from(pos) else {
             return false;
         };
-        let Ok(writer) = self.handle.stream().lock_for_writing() else {
+        let range = at..at.saturating_add(PAGE_SIZE as u64);
+        let Ok(writer) = self.handle.stream().lock_range_for_writing(range) else {
             return false;
         };
         let room = writer

@@ -233,10 +233,11 @@ impl Handle {
     }
 
     /// The right to write `wanted` bytes. Others write elsewhere meanwhile, if each position of the
-    /// write is known and the write may be cut anywhere.
+    /// write is known, the write may be cut anywhere, and no rate is kept: what the rate allows is
+    /// asked before the write and counted after it.
     fn writer(&self, call: &Call<'_>, wanted: usize) -> Result<Writer<'_>> {
         let stream = self.stream();
-        let is_alone = call.append || !matches!(call.cut, Cut::Anywhere);
+        let is_alone = call.append || !matches!(call.cut, Cut::Anywhere) || self.rate.is_kept();
         let start = u64::try_from(call.pos)?;
         let range = start..start.saturating_add(wanted as u64);
         match (is_alone, call.wait == Wait::Never) {
