@@ -4,7 +4,7 @@
 # Builds the module for a kernel of the set-up, in the trixie root, through
 # kbuild. What is made lands in build/KERNEL/, or in build/NAME/ with --out.
 #
-# Usage: build.sh [--out NAME] stock|debug TARGET [VARIABLE=VALUE]...
+# Usage: build.sh [--out NAME] stock|debug|uml TARGET [VARIABLE=VALUE]...
 #   TARGET is one of kbuild's for external modules: modules, modules_install,
 #   clean, rust-analyzer.
 
@@ -29,8 +29,14 @@ give_back "$TOP/build"
 exec 6>"$out.lock"	# kbuild cannot share a directory
 flock 6
 
-compiler=(CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc)
-[ "$kernel" = stock ] || compiler=(LLVM=-19)
+case $kernel in
+debug) compiler=(LLVM=-19) ;;
+*) compiler=(CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc) ;;
+esac
+# The loader of modules of User-Mode Linux knows no relocations for a GOT, and none of 32 bits
+# that reach the kernel, which is far from its modules.
+[ "$kernel" != uml ] || compiler+=(ARCH=um KCFLAGS=-mcmodel=large
+	KRUSTFLAGS="-Ccode-model=large -Crelocation-model=static")
 make=(make --silent --no-print-directory -j"$(nproc)" -C "/kernel/$kernel/build"
 	M="$TOP" MO="$out" "${compiler[@]}" "$@")
 

@@ -6,7 +6,7 @@
 # that holds a hash of what made it; a phase that was interrupted, or whose
 # part of this script changed, is made again. Quiet when there is nothing to do.
 #
-# Usage: setup.sh [stock|debug]...      (default: stock)
+# Usage: setup.sh [stock|debug|uml|bench]...      (default: stock)
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -27,6 +27,8 @@ ROOT_PACKAGES=(
 	# Only for make check: shellcheck, and Sphinx for make htmldocs
 	shellcheck python3-sphinx
 )
+# Installed into the finished root, and only if somebody asks for the phase of that name.
+BENCH_PACKAGES=(python3-matplotlib)	# the plots of make bench
 
 # ---- stamps: what is done, and by which text of this script
 
@@ -44,6 +46,11 @@ wanted() {
 	debug) hash_of "$(declare -f make_debug)" \
 		"$(stamped source)" "$(cat "$ROOT/compilers" 2>/dev/null)" \
 		"$(cat "$TOP/scripts/build-debug.sh" "$TOP/scripts/debug.config")" ;;
+	uml) hash_of "$(declare -f make_uml)" \
+		"$(stamped source)" "$(cat "$ROOT/compilers" 2>/dev/null)" \
+		"$(cat "$TOP/scripts/build-uml.sh")" ;;
+	bench) hash_of "$(declare -f add_packages make_bench)" "$(stamped root)" \
+		"${BENCH_PACKAGES[*]}" ;;
 	esac
 }
 stamped() { cat "$CACHE/stamps/$1" 2>/dev/null || true; }
@@ -163,14 +170,32 @@ make_debug() {
 		in_root -- nice "$TOP/scripts/build-debug.sh" /kernel/debug /kernel/source
 }
 
+make_uml() {
+	load_kernel_env
+	step "kernel: build User-Mode Linux from the source of $KERNEL_VERSION (5 minutes)" \
+		in_root -- nice "$TOP/scripts/build-uml.sh" /kernel/uml /kernel/source
+}
+
+# ---- packages on demand
+
+# add_packages PACKAGE...: into the root as it is. A new root is without them, and so
+# is its stamp.
+add_packages() {
+	step "root: install $*" in_root -- sh -c 'apt-get update &&
+		DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-upgrade "$@" &&
+		apt-get clean' sh "$@"
+}
+
+make_bench() { add_packages "${BENCH_PACKAGES[@]}"; }
+
 # ---- what is wanted
 
 phases=(root kernel source metadata)
 for kernel; do
 	case $kernel in
 	stock) ;;
-	debug) phases+=(debug) ;;
-	*) die "no such kernel: '$kernel' (stock or debug)" ;;
+	debug | uml | bench) phases+=("$kernel") ;;
+	*) die "no such kernel: '$kernel' (stock, debug or uml)" ;;
 	esac
 done
 ! warm "${phases[@]}" || exit 0

@@ -4,11 +4,11 @@
 # The host's half of vm.sh: the first process of fresh mount and process
 # namespaces. Composes the tree that the guest sees, serves it with virtiofsd
 # and boots the kernel with the root's QEMU.
-# Usage: vm-host.sh CACHE CHECKOUT RUN KERNEL TIMEOUT MEMORY CPUS APPEND [SHARE]...
+# Usage: vm-host.sh CACHE CHECKOUT RUN KERNEL TIMEOUT MEMORY CPUS ICOUNT APPEND [SHARE]...
 set -euo pipefail
 
-cache=$1 checkout=$2 run=$3 kernel=$4 timeout=$5 memory=$6 cpus=$7 append=$8
-shift 8
+cache=$1 checkout=$2 run=$3 kernel=$4 timeout=$5 memory=$6 cpus=$7 icount=$8 append=$9
+shift 9
 root=$cache/root
 tree=$root/mnt		# the guest's /
 in_root() { exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin HOME=/ "$@"; }
@@ -36,7 +36,9 @@ mount --bind "$run" "$root/vm"
 # /dev/kvm may be there and yet run no guest: only the processor's word counts.
 # Under TCG, qemu64 copies several times faster than max: without ERMS the
 # kernel does not use rep movsb, which TCG emulates byte by byte.
-if grep -qwE 'vmx|svm' /proc/cpuinfo && : <>/dev/kvm; then
+if [ -n "$icount" ]; then
+	machine=(-accel tcg -icount 'shift=0,sleep=off' -cpu qemu64)
+elif grep -qwE 'vmx|svm' /proc/cpuinfo && : <>/dev/kvm; then
 	machine=(-accel kvm -cpu host)
 else
 	machine=(-accel 'tcg,thread=multi' -cpu qemu64)

@@ -23,6 +23,8 @@ usage() {
 	  --timeout SECONDS     for the whole run (default 600)
 	  --memory MB           of the guest (default 2048)
 	  --cpus N              of the guest (default 2)
+	  --count-instructions  the guest's clock counts instructions, one a nanosecond, on one
+	                        processor, without KVM: for the benchmark
 	  --append ARG          to the kernel's command line (may be repeated)
 	  --kunit               let the module's KUnit suites run when it is loaded
 	                        (debug kernel; the results are in the kernel's log)
@@ -40,7 +42,7 @@ usage() {
 }
 
 args=("$@")
-kernel=stock timeout=600 memory=2048 cpus=2 module=1 log="" kunit="" shares=() append=()
+kernel=stock timeout=600 memory=2048 cpus=2 module=1 log="" kunit="" shares=() append=() icount=""
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) kernel=$2; shift ;;
@@ -48,6 +50,7 @@ while [ $# -gt 0 ]; do
 	--timeout) timeout=$2; shift ;;
 	--memory) memory=$2; shift ;;
 	--cpus) cpus=$2; shift ;;
+	--count-instructions) icount=1 cpus=1 ;;
 	--append) append+=("$2"); shift ;;
 	--log) log=$2; shift ;;
 	--kunit) kunit=1 ;;
@@ -107,7 +110,7 @@ done
 setpriv --pdeathsig KILL \
 	unshare --mount --pid --fork --kill-child \
 	bash "$TOP/scripts/vm-host.sh" "$CACHE" "$TOP" "$run" "$kernel" "$timeout" \
-	"$memory" "$cpus" "${append[*]}" "${mounts[@]}" </dev/null &
+	"$memory" "$cpus" "$icount" "${append[*]}" "${mounts[@]}" </dev/null &
 host=$!
 wait "$host" && host_status=0 || host_status=$?
 
