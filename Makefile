@@ -16,7 +16,7 @@ OUT := $(if $(CLIPPY),--out clippy-$(KERNEL))
 run := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES; exec
 
 .PHONY: modules modules_install install rust-analyzer clean help setup rustfmt rustfmtcheck \
-	demo check kunit soak coverage fuzz htmldocs vm deb check-packages
+	demo check kunit soak coverage fuzz bench bench-check htmldocs vm deb check-packages
 
 modules:
 
@@ -74,6 +74,17 @@ coverage:
 fuzz:
 	@$(run) scripts/host.sh fuzz $(SECONDS)
 
+# Drawn into the documentation only if all of it is measured.
+bench:
+	@$(run) scripts/bench.sh --kernel $(or $(KERNEL),stock) $(if $(COUNTED),--counted) \
+		$(if $(WORKS),--works '$(WORKS)',--draw) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(NOTE),--note '$(NOTE)')
+
+# Instructions, as these are the same on a machine that has other work.
+bench-check:
+	@$(run) scripts/bench.sh --counted --rounds 3 --name check \
+		--compare $(or $(OLD),Documentation/develop/performance/stock-counted.json)
+
 htmldocs:
 	@$(run) scripts/docs.sh
 
@@ -99,6 +110,9 @@ help:
 	@echo 'make soak [SECONDS=600]  races and random calls for long, on the debug kernel'
 	@echo 'make coverage         which lines of SizedBuffer and QemuFile the tests on the host reach'
 	@echo 'make fuzz [SECONDS=0] SizedBuffer with operations that a fuzzer makes up; 0 is for ever'
+	@echo 'make bench            qemufile against memfd, tmpfs, pipes and sockets: tables, JSON, plots'
+	@echo '                      KERNEL=stock|uml, COUNTED=1 (instructions), WORKS=REGEX, ROUNDS=9'
+	@echo 'make bench-check      whether a ratio is worse than in the documentation, or in OLD=NAME.json'
 	@echo 'make htmldocs         the documentation as HTML: build/docs/html/index.html'
 	@echo 'make vm CMD=...       run a command in a virtual machine with the module (see scripts/vm.sh --help)'
 	@echo 'make setup            only the set-up, into $${XDG_CACHE_HOME:-~/.cache}/qemufile'

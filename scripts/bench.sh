@@ -17,19 +17,24 @@ usage() {
 	                      at the machine's own speed, on one processor
 	  --works REGEX       only works whose name matches; QEMU's are "qemu, ..."
 	  --rounds N          of each work (default 9), after one that is not counted
-	  --memory MB         of the machine (default: half of what is free, 8192 at most)
+	  --memory MB         of the machine (default: half of what is free, 8192 at most, or 2048
+	                      with --counted)
 	  --counted           instructions in place of time: the machine's clock counts them.
-	                      Exact, on one processor, and slow: for a few works, not for all
-	  --name NAME         of the results (default: the kernel's; with --counted,
-	                      that and -counted)
+	                      Exact, on one processor; without QEMU and what takes long
+	  --name NAME         of the results (default: stock, uml or stock-counted)
 	  --compare OLD.json  compare the ratios with those of a run before: fails if one is
 	                      worse by more than 25 % and by more than both spreads
-	  --draw              also write the plots and tables of the documentation
+	  --draw              also write the tables and plots of Documentation/develop/performance.rst;
+	                      not with --works, as they have all rows
+	  --note TEXT         about the run, for the tables: "other work beside it"
 	END
 }
 
+COUNTED_WORKS='^(write|read|RAM|pwrite, random|pread, random, 4|live|splice|mmap|open|typed)'
+COUNTED_WORKS+='|^clone of (mapped|1 MiB|64 MiB)'
+
 args=("$@")
-kernel=stock works='' rounds=9 memory='' name='' compare='' draw='' counted=''
+kernel=stock works='' rounds=9 memory='' name='' compare='' draw='' counted='' note=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) kernel=$2; shift ;;
@@ -40,6 +45,7 @@ while [ $# -gt 0 ]; do
 	--compare) compare=$2; shift ;;
 	--counted) counted=1 ;;
 	--draw) draw=1 ;;
+	--note) note=$2; shift ;;
 	--help | -h) usage; exit 0 ;;
 	*) usage >&2; exit 2 ;;
 	esac
@@ -52,8 +58,16 @@ esac
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || die "--rounds '$rounds' is no number of rounds"
 [ -z "$counted" ] || [ "$kernel" = stock ] || die "--counted is for --kernel stock"
 [ -z "$compare" ] || [ -s "$compare" ] || die "there is nothing to compare with in '$compare'"
-name=${name:-$kernel${counted:+-counted}}
+[ -z "$draw" ] || [ -z "$works" ] || die "--draw needs all works, and so no --works"
+stem=$kernel${counted:+-counted}
+name=${name:-$stem}
+if [ -n "$counted" ]; then
+	# One processor, and an emulation of an emulation, leave these out.
+	works=${works:-$COUNTED_WORKS}
+	memory=${memory:-2048}
+fi
 
+[ -z "$draw" ] || "$TOP/scripts/setup.sh" "$kernel" bench
 "$TOP/scripts/build.sh" "$kernel" modules
 as_root "${args[@]}"
 out=$TOP/build/bench
@@ -79,7 +93,8 @@ uml) "$TOP/scripts/bench/uml.sh" "$memory" "${run[@]}" >"$results.tmp" ;;
 esac
 mv "$results.tmp" "$results"
 say "bench: measured in $((SECONDS - start)) s"
-report=(python3 -B "$TOP/scripts/bench/report.py" "$results" --json "$out/$name.json")
+report=(python3 -B "$TOP/scripts/bench/report.py" "$results" --json "$out/$name.json"
+	--note "$note" ${counted:+--counted})
 if [ -n "$compare" ]; then
 	cp "$compare" "$out/before.json"
 	report+=(--compare "$out/before.json")
@@ -87,6 +102,12 @@ fi
 give_back "$out"
 status=0
 in_root --user -- "${report[@]}" || status=$?
-[ -z "$draw" ] || "$TOP/scripts/bench/draw.sh"
-give_back "$out"
+[ -z "$draw" ] || {
+	pages=$TOP/Documentation/develop/performance
+	mkdir -p "$pages"
+	give_back "$pages"
+	in_root --user -- env MPLCONFIGDIR=/tmp python3 -B "$TOP/scripts/bench/draw.py" \
+		"$out/$name.json" "$pages" "$stem"
+	say "bench: drawn into Documentation/develop/performance/"
+}
 exit "$status"

@@ -6,7 +6,7 @@
 # that holds a hash of what made it; a phase that was interrupted, or whose
 # part of this script changed, is made again. Quiet when there is nothing to do.
 #
-# Usage: setup.sh [stock|debug|uml|bench]...      (default: stock)
+# Usage: setup.sh [stock|debug|uml|bench|perf]...      (default: stock)
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -29,6 +29,7 @@ ROOT_PACKAGES=(
 )
 # Installed into the finished root, and only if somebody asks for the phase of that name.
 BENCH_PACKAGES=(python3-matplotlib)	# the plots of make bench
+PERF_PACKAGES=(linux-perf)	# scripts/bench.sh --profile
 
 # ---- stamps: what is done, and by which text of this script
 
@@ -51,6 +52,8 @@ wanted() {
 		"$(cat "$TOP/scripts/build-uml.sh")" ;;
 	bench) hash_of "$(declare -f add_packages make_bench)" "$(stamped root)" \
 		"${BENCH_PACKAGES[*]}" ;;
+	perf) hash_of "$(declare -f add_packages make_perf)" "$(stamped root)" \
+		"${PERF_PACKAGES[*]}" ;;
 	esac
 }
 stamped() { cat "$CACHE/stamps/$1" 2>/dev/null || true; }
@@ -187,6 +190,7 @@ add_packages() {
 }
 
 make_bench() { add_packages "${BENCH_PACKAGES[@]}"; }
+make_perf() { add_packages "${PERF_PACKAGES[@]}"; }
 
 # ---- what is wanted
 
@@ -194,7 +198,7 @@ phases=(root kernel source metadata)
 for kernel; do
 	case $kernel in
 	stock) ;;
-	debug | uml | bench) phases+=("$kernel") ;;
+	debug | uml | bench | perf) phases+=("$kernel") ;;
 	*) die "no such kernel: '$kernel' (stock, debug or uml)" ;;
 	esac
 done

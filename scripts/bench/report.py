@@ -21,9 +21,15 @@ def main():
     parser.add_argument("results")
     parser.add_argument("--json")
     parser.add_argument("--compare")
+    parser.add_argument("--note", help="about the run")
+    parser.add_argument("--counted", action="store_true", help="times are instructions")
     options = parser.parse_args()
     old = figures.load(options.compare) if options.compare else None
     result = figures.summary(*figures.read_lines(options.results))
+    if options.note:
+        result["machine"]["note"] = options.note
+    if options.counted:
+        result["machine"]["counted"] = True
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)

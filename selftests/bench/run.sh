@@ -9,8 +9,8 @@ programs=${1:?usage: run.sh DIR ROUNDS [REGEX]} rounds=$2 works=${3:-}
 
 model=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
 memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)
-printf '{"machine": {"kernel": "%s", "cpus": %d, "cpu": "%s", "memory": %d, "rounds": %d}}\n' \
-	"$(uname -r)" "$(nproc)" "$model" "$((memory / 1024))" "$rounds"
+printf '{"machine": {"kernel": "%s", "cpus": %d, "cpu": "%s", "memory": %d, "rounds": %d, "date": "%s"}}\n' \
+	"$(uname -r)" "$(nproc)" "$model" "$((memory / 1024))" "$rounds" "$(date +%F)"
 export PYTHONDONTWRITEBYTECODE=1
 status=0
 if "$programs/bench" -l -w "$works" >/dev/null 2>&1; then
