@@ -26,6 +26,8 @@ usage() {
 	                      worse by more than 25 % and by more than both spreads
 	  --draw              also write the tables and plots of Documentation/develop/performance.rst;
 	                      not with --works, as they have all rows
+	  --profile PEER      no figures, but the functions that the works on PEER (qemufile, memfd,
+	                      ...) spend their time in; with --works, and best with --counted
 	  --note TEXT         about the run, for the tables: "other work beside it"
 	END
 }
@@ -34,7 +36,7 @@ COUNTED_WORKS='^(write|read|RAM|pwrite, random|pread, random, 4|live|splice|mmap
 COUNTED_WORKS+='|^clone of (mapped|1 MiB|64 MiB)'
 
 args=("$@")
-kernel=stock works='' rounds=9 memory='' name='' compare='' draw='' counted='' note=''
+kernel=stock works='' rounds=9 memory='' name='' compare='' draw='' counted='' note='' profile=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) kernel=$2; shift ;;
@@ -46,6 +48,7 @@ while [ $# -gt 0 ]; do
 	--counted) counted=1 ;;
 	--draw) draw=1 ;;
 	--note) note=$2; shift ;;
+	--profile) profile=$2; shift ;;
 	--help | -h) usage; exit 0 ;;
 	*) usage >&2; exit 2 ;;
 	esac
@@ -68,6 +71,7 @@ if [ -n "$counted" ]; then
 fi
 
 [ -z "$draw" ] || "$TOP/scripts/setup.sh" "$kernel" bench
+[ -z "$profile" ] || "$TOP/scripts/setup.sh" "$kernel" perf
 "$TOP/scripts/build.sh" "$kernel" modules
 as_root "${args[@]}"
 out=$TOP/build/bench
@@ -81,15 +85,17 @@ if [ -z "$memory" ]; then
 	[ "$memory" -le 8192 ] || memory=8192
 fi
 run=("$TOP/selftests/bench/run.sh" "$programs" "$rounds" "$works")
+vm=("$TOP/scripts/vm.sh" --timeout 5000 --memory "$memory" ${counted:+--count-instructions} --)
+if [ -n "$profile" ]; then
+	"${vm[@]}" "${run[@]}" "$profile"
+	exit
+fi
 say "bench: $kernel, $memory MiB of memory, $rounds rounds"
 start=$SECONDS
 results=$out/$name.jsonl
 case $kernel in
 uml) "$TOP/scripts/bench/uml.sh" "$memory" "${run[@]}" >"$results.tmp" ;;
-*)
-	"$TOP/scripts/vm.sh" --timeout 5000 --memory "$memory" ${counted:+--count-instructions} -- \
-		"${run[@]}" >"$results.tmp"
-	;;
+*) "${vm[@]}" "${run[@]}" >"$results.tmp" ;;
 esac
 mv "$results.tmp" "$results"
 say "bench: measured in $((SECONDS - start)) s"

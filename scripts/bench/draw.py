@@ -27,8 +27,9 @@ from figures import OURS, PEERS
 
 # Okabe and Ito's, which the colour-blind tell apart.
 COLOURS = {"qemufile": "#000000", "memfd": "#0072B2", "tmpfs": "#E69F00", "pipe": "#009E73",
-           "socket": "#D55E00"}
-MARKERS = {"qemufile": "D", "memfd": "o", "tmpfs": "s", "pipe": "^", "socket": "v"}
+           "socket": "#D55E00", "memcpy": "#CC79A7"}
+MARKERS = {"qemufile": "D", "memfd": "o", "tmpfs": "s", "pipe": "^", "socket": "v",
+           "memcpy": "x"}
 # The same text and the same ids in each run, so that a plot differs only where a figure does.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "qemufile", "font.size": 9,
                             "axes.spines.top": False, "axes.spines.right": False})
@@ -107,8 +108,9 @@ def whisker(axes, ratio, at, peer, label):
 
 
 def draw_ratios(result, stem):
+    """Of all rows but those of sizes, which draw_growth() has."""
     rows = [row for row in result["rows"]
-            if not is_growth(row) and any(figures.tells(ratio) for ratio in row["ratios"].values())]
+            if not row["size"] and any(figures.tells(ratio) for ratio in row["ratios"].values())]
     if not rows:
         return
     figure, axes = pyplot.subplots(figsize=(8, 0.25 * len(rows) + 1))
@@ -205,6 +207,9 @@ def main():
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     result = figures.load(sys.argv[1])
+    if not result["machine"].get("date"):
+        raise figures.Bad(f"{sys.argv[1]}: it does not say which machine was measured, and when; "
+                          "run make bench again")
     stem = os.path.join(sys.argv[2], sys.argv[3])
     write_tables(result, stem + ".inc")
     draw_ratios(result, stem + "-ratios")

@@ -10,7 +10,7 @@ import json
 import statistics
 
 OURS = "qemufile"
-PEERS = ["memfd", "tmpfs", "pipe", "socket"]
+PEERS = ["memfd", "tmpfs", "pipe", "socket", "memcpy"]
 MIB = 1 << 20
 
 
@@ -194,7 +194,7 @@ def load(path):
     try:
         with open(path, encoding="utf-8") as file:
             result = json.load(file)
-        if not isinstance(result["rows"], list):
+        if not isinstance(result["rows"], list) or not isinstance(result["machine"], dict):
             raise ValueError
         return result
     except OSError as error:

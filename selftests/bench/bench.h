@@ -34,7 +34,8 @@
 #define PAGE 4096L
 #define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
 
-enum peer { QEMUFILE, MEMFD, TMPFS, PIPE, SOCKET, PEERS };
+/* MEMCPY: no file, but the copy alone, from memory of the program to memory of the program. */
+enum peer { QEMUFILE, MEMFD, TMPFS, PIPE, SOCKET, MEMCPY, PEERS };
 
 /* Sets of peers. */
 #define ONLY(peer) (1U << (peer))

@@ -169,7 +169,7 @@ static void usage(FILE *file)
 	fputs("Usage: bench [-w REGEX] [-p PEER,...] [-r ROUNDS] [-s MIB] [-l]\n"
 	      "Prints a line of JSON for each round of each work on each peer.\n"
 	      "  -w  works whose name matches (extended, anywhere)\n"
-	      "  -p  these peers only: qemufile, memfd, tmpfs, pipe, socket\n"
+	      "  -p  these peers only: qemufile, memfd, tmpfs, pipe, socket, memcpy\n"
 	      "  -r  rounds (9)\n"
 	      "  -s  MiB of one round (64), where the work does not say how much\n"
 	      "  -l  list the works and their peers\n", file);

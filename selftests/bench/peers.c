@@ -8,7 +8,7 @@ const char *peer_name(enum peer peer)
 {
 	static const char *const names[PEERS] = {
 		[QEMUFILE] = "qemufile", [MEMFD] = "memfd", [TMPFS] = "tmpfs", [PIPE] = "pipe",
-		[SOCKET] = "socket",
+		[SOCKET] = "socket", [MEMCPY] = "memcpy",
 	};
 
 	return names[peer];

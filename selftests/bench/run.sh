@@ -2,10 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Runs the benchmark on a machine that has the module loaded, and prints its lines of
-# JSON, the first of which says what machine that is.
-# Usage: run.sh DIR ROUNDS [REGEX]      (DIR: where make put the programs)
+# JSON, the first of which says what machine that is; or, with a peer to profile, the
+# functions of the kernel that its works spend their time in.
+# Usage: run.sh DIR ROUNDS [REGEX [PEER]]      (DIR: where make put the programs)
 
-programs=${1:?usage: run.sh DIR ROUNDS [REGEX]} rounds=$2 works=${3:-}
+programs=${1:?usage: run.sh DIR ROUNDS [REGEX [PEER]]} rounds=$2 works=${3:-} profiled=${4:-}
+
+if [ -n "$profiled" ]; then
+	# By a timer: an emulated processor has no counters.
+	perf record --quiet --event cpu-clock --freq 2000 --all-cpus --output /tmp/perf.data -- \
+		"$programs/bench" -r "$rounds" -w "$works" -p "$profiled" >/dev/null &&
+		perf report --input /tmp/perf.data --stdio --no-children --comm bench \
+			--sort symbol --percent-limit 0.7 2>/dev/null | grep -E '^ +[0-9]'
+	exit
+fi
 
 model=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
 memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)
