@@ -14,14 +14,16 @@ mkdir -p "$out/build"
 make=(make -j"$(nproc)" -C "$source" O="$out/build" ARCH=um CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc)
 
 "${make[@]}" defconfig
-# Zeroed pages are what Debian's kernel allocates. No debug information: it doubles the time.
+# What the module uses, and zeroed pages, which Debian's kernel allocates. No debug information: it
+# doubles the time.
 "$source/scripts/config" --file "$out/build/.config" \
 	--enable MODULES --enable RUST --disable MODVERSIONS --enable MEMCG --enable HOSTFS \
-	--enable TMPFS --enable MEMFD_CREATE --enable INIT_ON_ALLOC_DEFAULT_ON \
+	--enable USER_NS --enable TMPFS --enable TMPFS_POSIX_ACL --enable TMPFS_XATTR \
+	--enable MEMFD_CREATE --enable INIT_ON_ALLOC_DEFAULT_ON \
 	--disable DEBUG_INFO --disable DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT \
 	--enable DEBUG_INFO_NONE
 "${make[@]}" olddefconfig
-for option in MODULES RUST MEMCG HOSTFS TMPFS INIT_ON_ALLOC_DEFAULT_ON; do
+for option in MODULES RUST MEMCG HOSTFS USER_NS TMPFS_POSIX_ACL INIT_ON_ALLOC_DEFAULT_ON; do
 	grep -q "^CONFIG_$option=y" "$out/build/.config" ||
 		stop "the kernel's configuration did not take CONFIG_$option"
 done

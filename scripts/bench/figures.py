@@ -141,6 +141,8 @@ def verdict(row):
     times = {size: ratio["median"] for size, ratio in row["times"].items() if tells(ratio)}
     text = ", ".join(f"{size_name(int(size))} {times[size]:.2f}" for size in times)
     text = f"{row['work'].strip()} N, {row['peer']}, time against the smallest: {text}"
+    if row["peer"] != OURS:
+        return text  # to compare with: nothing is promised
     if row["allowed"] is None:
         # A clone has no bytes to copy: its time may not follow the size at all.
         sizes = [int(size) for size in times]
@@ -223,7 +225,9 @@ def ratio_text(ratio):
         return "–"
     if not tells(ratio):
         return "too wide"
-    return f"{ratio['median']:.2f} ({ratio['q1']:.2f}–{ratio['q3']:.2f})"
+    digits = 2 if ratio["median"] < 20 else 0
+    low, middle, high = (f"{ratio[part]:,.{digits}f}" for part in ("q1", "median", "q3"))
+    return f"{middle} ({low}–{high})"
 
 
 def table(result):

@@ -13,7 +13,8 @@ if [ -n "$profiled" ]; then
 	perf record --quiet --event cpu-clock --freq 2000 --all-cpus --output /tmp/perf.data -- \
 		"$programs/bench" -r "$rounds" -w "$works" -p "$profiled" >/dev/null &&
 		perf report --input /tmp/perf.data --stdio --no-children --comm bench \
-			--sort symbol --percent-limit 0.7 2>/dev/null | grep -E '^ +[0-9]'
+			--sort symbol --percentage relative --percent-limit 0.7 2>/dev/null |
+		sed -nE '/^ +[0-9]/ s/( +-)+ *$//p' | c++filt --format rust
 	exit
 fi
 
