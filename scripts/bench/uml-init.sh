@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The first process of the User-Mode Linux that uml.sh starts: mounts, loads the module,
-# runs the command with its output in files, and ends the kernel. qemufile_run, from the
-# kernel's command line, is the run's directory on the host.
+# runs the command with its output in files, and ends the kernel. /vm is the run's directory
+# on the host; the root is read-only, so it is mounted once more.
 
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH HOME=/tmp TERM=dumb LC_ALL=C.UTF-8
-# shellcheck disable=SC2154
-run=$qemufile_run
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -18,7 +16,7 @@ mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/host
-mount -t hostfs -o "$run" none /run/host
+mount -t hostfs -o /vm none /run/host
 # /tmp may be where the checkout is.
 mkdir -m 1777 /run/tmp
 export TMPDIR=/run/tmp
