@@ -16,7 +16,7 @@ mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/host
-mount -t hostfs -o /vm none /run/host
+mount -t hostfs -o hostfs=/vm none /run/host
 # /tmp may be where the checkout is.
 mkdir -m 1777 /run/tmp
 export TMPDIR=/run/tmp

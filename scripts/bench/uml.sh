@@ -24,7 +24,7 @@ printf 'cd %q || exit 127\nexec %s\n' "$TOP" "${*@Q}" >"$run/command"
 # con0 has to be there for the first process's own output; the results go to files.
 in_root --mount "$run:/vm" -- timeout -k 10 5000 /kernel/uml/linux "mem=${memory}M" \
 	rootfstype=hostfs rootflags=/ ro init=/vm/init panic=-1 loglevel=5 \
-	con=null con0=null,fd:1 </dev/null >"$run/console" 2>&1 || true
+	con=null con0=null,fd:1 </dev/null 2>&1 | cat >"$run/console" || true
 cat "$run/stdout"
 cat "$run/stderr" >&2
 if grep -E 'BUG|WARNING:|Oops|Kernel panic|Call Trace' "$run/console" "$run/dmesg" >&2; then
