@@ -33,7 +33,7 @@ usage() {
 }
 
 COUNTED_WORKS='^(write|read|RAM|pwrite, random|pread, random, 4|live|splice|mmap|open|typed)'
-COUNTED_WORKS+='|^clone of (mapped|1 MiB|64 MiB)'
+COUNTED_WORKS+='|^clone of (mapped|1 MiB|64 MiB)|^memory|^(append at|pread, random, of) (1|16|64|256) MiB'
 
 args=("$@")
 kernel=stock works='' rounds=9 memory='' name='' compare='' draw='' counted='' note='' profile=''

@@ -185,7 +185,7 @@ def draw_growth(result, stem):
         left.plot(sizes, [ratio["median"] for ratio in ratios], MARKERS[row["peer"]],
                   linestyle="-" if row["work"].startswith("append") else "--", markersize=4,
                   color=COLOURS[row["peer"]],
-                  label=f"{row['work'].removesuffix(' of ').removesuffix(' at ')}, {row['peer']}")
+                  label=f"{row['work'].removesuffix(', of ').removesuffix(' at ')}, {row['peer']}")
     left.set_ylim(bottom=0)
     size_axis(left, sorted({int(size) for row in rows for size in row["times"]}))
     left.set_ylabel("time of a byte, smallest = 1")

@@ -148,9 +148,16 @@ def verdict(row):
         sizes = [int(size) for size in times]
         flat = max(times.values()) < 3 or max(times.values()) < (max(sizes) / min(sizes)) ** 0.25
         return f"{text}; constant: {'holds' if flat else 'DOES NOT HOLD'}"
-    worst = max(abs(value - 1) for value in times.values())
-    return (f"{text}; allowed {row['allowed'] * 100:.0f} %: "
-            f"{'holds' if worst <= row['allowed'] else f'DOES NOT HOLD ({worst * 100:.0f} %)'}")
+    allowed = row["allowed"]
+    ratios = [ratio for ratio in row["times"].values() if tells(ratio)]
+    worst = max(abs(ratio["median"] - 1) for ratio in ratios)
+    if any(ratio["q1"] > 1 + allowed or ratio["q3"] < 1 - allowed for ratio in ratios):
+        result = f"DOES NOT HOLD ({worst * 100:.0f} %)"
+    elif worst <= allowed and len(ratios) == len(row["times"]):
+        result = "holds"
+    else:
+        result = "cannot be told, the spread is too wide"
+    return f"{text}; allowed {allowed * 100:.0f} %: {result}"
 
 
 def size_name(size):

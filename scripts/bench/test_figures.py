@@ -84,9 +84,12 @@ class Figures(unittest.TestCase):
         self.assertEqual(result["rows"][0]["speedup"], {})
 
     def test_growth_is_judged(self):
-        for slow, sentence in ((105, "10 %: holds"), (130, "10 %: DOES NOT HOLD (30 %)")):
-            result = summary(rounds("append at 1 MiB", "qemufile", [100, 100], size=1 << 20),
-                             rounds("append at 1 GiB", "qemufile", [slow, slow], size=1 << 30))
+        for slow, sentence in (([105] * 3, "10 %: holds"),
+                               ([130] * 3, "10 %: DOES NOT HOLD (30 %)"),
+                               ([90, 130, 150], "10 %: cannot be told"),
+                               ([10, 100, 900], "10 %: cannot be told")):
+            result = summary(rounds("append at 1 MiB", "qemufile", [100] * 3, size=1 << 20),
+                             rounds("append at 1 GiB", "qemufile", slow, size=1 << 30))
             self.assertIn(sentence, figures.verdict(result["growth"][0]))
         for held, sentence in ((1 << 20, "holds"), (9 << 17, "DOES NOT HOLD")):
             result = summary(rounds("memory of 1 MiB", "qemufile", [1], held=held))
