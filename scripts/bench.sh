@@ -87,9 +87,7 @@ if [ -z "$memory" ]; then
 	[ "$memory" -le 8192 ] || memory=8192
 fi
 run=("$TOP/selftests/bench/run.sh" "$programs" "$rounds" "$works")
-# On a loaded machine, an emulated timer may come too late for the kernel's check of it.
-vm=("$TOP/scripts/vm.sh" --timeout 5000 --memory "$memory" --append no_timer_check
-	${counted:+--count-instructions} --)
+vm=("$TOP/scripts/vm.sh" --timeout 5000 --memory "$memory" ${counted:+--count-instructions} --)
 if [ -n "$profile" ]; then
 	"${vm[@]}" "${run[@]}" "$profile"
 	exit
