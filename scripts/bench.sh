@@ -20,7 +20,7 @@ usage() {
 	  --memory MB         of the machine (default: half of what is free, 8192 at most, or 2048
 	                      with --counted)
 	  --counted           instructions in place of time: the machine's clock counts them.
-	                      The same in each run within 2 %; on one processor;
+	                      The same in each run within 3 %; on one processor;
 	                      without QEMU and what takes long
 	  --name NAME         of the results (default: stock, uml or stock-counted)
 	  --compare OLD.json  compare the ratios with those of a run before: fails if one is

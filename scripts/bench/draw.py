@@ -150,7 +150,7 @@ def draw_threads(result, stem):
             seen.add(peer)
     axes.set_yticks(range(len(rows)), [row["work"] for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0.5, 2.1)
+    axes.set_xlim(0, 2.1)
     axes.axvline(1, color="#666666", linewidth=0.8)
     axes.axvline(2, color="#666666", linewidth=0.8, linestyle=":")
     axes.grid(axis="both", color="#dddddd", linewidth=0.5)
