@@ -1,135 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""qemufilectl, and the crate under it, on the device and with a real QEMU.
+"""qemufilectl, and the crate under it, on streams.
 
-Usage: ctl.py IMAGE      (the boot sector of the demo's guest; PROGRAMS is the folder of the tool)
+Usage: ctl.py IMAGE      (see tool.py)
 """
 
 import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 
-sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/demo"))
+from device import DEVICE, call, info
+from tap import check, note, test
+from tool import (FORMAT, MIB, MOUNT, NAME, NOT_SET_UP, PERMISSION, PROGRAMS, ROOM, TOOL, USAGE,
+                  WORK, clear, ctl, ctl_json, path, read, run)
 
-# pylint: disable=wrong-import-position
-import stream
-from device import DEVICE, abi, call, info
-from park import lines, wait_for_lines
-from tap import check, main, note, test
-
-MIB = 1 << 20
-IMAGE = sys.argv[1]
-PROGRAMS = os.environ["PROGRAMS"]
-TOOL = f"{PROGRAMS}/qemufilectl"
-MOUNT = "/run/qemufile"
-WORK = tempfile.mkdtemp()
-DONE, USAGE, NAME, PERMISSION, ROOM, NOT_SET_UP, QEMU, FORMAT, INTERRUPTED = \
-    0, 2, 3, 4, 5, 6, 7, 8, 130
-
-
-def ctl(*arguments, status=DONE, **more):
-    """Runs the tool; returns what it printed, or, if it has to fail, its one line."""
-    result = subprocess.run([TOOL, *map(str, arguments)], capture_output=True, timeout=120, **more)
-    error = result.stderr.decode()
-    check(result.returncode == status, f"{arguments}: status {result.returncode}: {error}")
-    if status == DONE:
-        return result.stdout.decode()
-    if status != USAGE:
-        check(error.count("\n") == 1, f"{arguments}: not one line: {error}")
-    return error
-
-
-def ctl_json(*arguments, **more):
-    return json.loads(ctl("--json", *arguments, **more))
-
-
-def path(name):
-    return f"{MOUNT}/{name}"
-
-
-def read(name):
-    with open(path(name), "rb") as file:
-        return file.read()
-
-
-def clear():
-    for name in os.listdir(MOUNT):
-        os.unlink(path(name))
-    figures = os.statvfs(MOUNT)
-    check(figures.f_blocks == figures.f_bfree, "an empty mount holds memory")
-
-
-# ---- QEMU
-
-def qmp(path_of, command, **arguments):
-    """One command on a monitor that is free."""
-    with socket.socket(socket.AF_UNIX) as monitor:
-        monitor.connect(path_of)
-        file = monitor.makefile("rw")
-        file.readline()
-        for request in ({"execute": "qmp_capabilities"},
-                        {"execute": command, "arguments": arguments}):
-            file.write(json.dumps(request))
-            file.flush()
-            while "return" not in (answer := json.loads(file.readline())):
-                check("error" not in answer, f"{command}: {answer}")
-        return answer["return"]
-
-
-class Guest:
-    """A QEMU with two monitors: one for the tool, one for the test."""
-
-    number = 0
-
-    def __init__(self, *options):
-        Guest.number += 1
-        base = f"{WORK}/guest-{Guest.number}"
-        self.serial, self.socket, self.monitor = f"{base}.serial", f"{base}.qmp", f"{base}.test"
-        with open(self.serial, "wb"):
-            pass
-        command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-                   "-M", "pc", "-accel", "tcg", "-m", "32",
-                   "-drive", f"file={IMAGE},format=raw,if=floppy,read-only=on",
-                   "-serial", f"file:{self.serial}"]
-        for name in (self.socket, self.monitor):
-            command += ["-qmp", f"unix:{name},server=on,wait=off"]
-        self.process = subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL)
-        end = time.monotonic() + 60
-        while not os.path.exists(self.monitor):
-            check(self.process.poll() is None and time.monotonic() < end, "QEMU does not start")
-            time.sleep(0.02)
-
-    def qmp(self, command, **arguments):
-        return qmp(self.monitor, command, **arguments)
-
-    def running(self):
-        return self.qmp("query-status")["running"]
-
-    def counts_on(self):
-        """The guest runs: it prints more numbers."""
-        wait_for_lines(self.serial, len(lines(self.serial)) + 3, 60)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-
-@contextlib.contextmanager
-def guest(*options):
-    qemu = Guest(*options)
-    try:
-        yield qemu
-    finally:
-        qemu.kill()
-
-
-# ---- streams
 
 @test
 def the_crate_works_on_the_device():
@@ -229,6 +117,32 @@ def clone_shares_and_replaces_at_once():
     ctl("clone", "c", "d", status=NAME)
     ctl("clone", "a", f"{WORK}/a", status=1)
     clear()
+
+
+@test
+def what_clones_share_is_told_from_their_own():
+    ctl("put", "a", input=os.urandom(4 * MIB))
+    have = ctl_json("stat", "a")
+    check((have["private"], have["shared"]) == (4 * MIB, 0), have)
+    ctl("clone", "a", "b")
+    with open(path("b"), "r+b") as file:
+        file.write(bytes(MIB))
+    rows = {row["path"]: row for row in ctl_json("list")}
+    for name in ("a", "b"):
+        row = rows[path(name)]
+        check(row["private"] + row["shared"] == row["memory"] == 4 * MIB, row)
+        check(MIB <= row["private"] <= MIB + 65536, row)
+        check(ctl_json("stat", name)["private"] == row["private"], "stat differs from list")
+    check("OWN" in ctl("list") and "own: " in ctl("stat", "b"), ctl("list"))
+    clear()
+    # And of those without names, as the kernel tells for others.
+    device = os.open(DEVICE, os.O_RDWR)
+    os.write(device, bytes(MIB))
+    other = call(device, "CLONE", mode=1)
+    rows = [row for row in ctl_json("list") if row["descriptor"]]
+    check([(row["private"], row["shared"]) for row in rows] == [(0, MIB)] * 2, rows)
+    os.close(other)
+    os.close(device)
 
 
 @test
@@ -385,142 +299,5 @@ def generate_writes_a_page_and_completions():
     check("qemufilectl" in result.stdout, result.stderr)
 
 
-# ---- QEMU
-
-@test
-def a_guest_is_parked_and_goes_on_elsewhere():
-    with guest() as first:
-        wait_for_lines(first.serial, 5, 60)
-        parked = ctl_json("park", first.socket, "vm1", "--seal", "--quit")
-        first.process.wait(30)
-        check(first.process.returncode == 0, "park --quit")
-        before = len(lines(first.serial))
-        check(os.stat(path("vm1")).st_size == parked["bytes"] > 20 * MIB, parked)
-        note(f"parked {parked['bytes']} bytes in {parked['seconds']:.2f} s")
-        # A stream is loaded as often as one likes.
-        for _ in range(2):
-            with guest("-incoming", "defer", "-S") as second:
-                restored = ctl_json("restore", second.socket, "vm1", "--cont")
-                check(restored["running"] and restored["bytes"] == parked["bytes"], restored)
-                second.counts_on()
-                # The line that the first was within may be cut.
-                number = int(lines(second.serial)[1])
-                check(number == before + 2, f"{number} after {before}")
-        note(f"loaded in {restored['seconds']:.2f} s")
-
-
-@test
-def inspect_agrees_with_qemu_and_with_the_bytes():
-    have = ctl_json("inspect", "vm1", "--description")
-    check(have["machine"].startswith("pc-i440fx-") and have["version"] == 3, have["machine"])
-    check(have["comparison"]["differences"] == [], have["comparison"])
-    check(have["comparison"]["described"] == len(have["devices"]) > 20, have["comparison"])
-    check(have["bytes"] == os.stat(path("vm1")).st_size, "the length")
-    names = [device["name"] for device in have["description"]["devices"]]
-    check([device["name"] for device in have["devices"]] == names, names)
-    ram = have["blocks"][0]
-    check((ram["name"], ram["size"]) == ("pc.ram", 32 * MIB), ram)
-    text = ctl("inspect", "vm1")
-    check("each as in the stream" in text and "i8259" in text, text)
-    # By a pipe, and what is cut off.
-    data = read("vm1")
-    check(ctl_json("inspect", "-", input=data)["devices"] == have["devices"], "of a pipe")
-    for size in (3, 100, MIB, len(data) // 2, len(data) - 5):
-        ctl("inspect", "-", input=data[:size], status=FORMAT)
-    # A stopped guest sends each page once: all of them, as another parser counts them.
-    with guest("-incoming", "defer", "-S") as qemu:
-        ctl("restore", qemu.socket, "vm1")
-        ctl("park", qemu.socket, "vm2")
-    have = ctl_json("inspect", "vm2")
-    pages = sum(block["pages"] + block["zero_pages"] for block in have["blocks"])
-    other = stream.Stream(read("vm2"))
-    check(pages == len(other.pages) >= 8192, f"{pages} pages, of {len(other.pages)}")
-    os.unlink(path("vm2"))
-
-
-@test
-def a_mapped_ram_stream_is_inspected_too():
-    with guest() as qemu:
-        wait_for_lines(qemu.serial, 2, 60)
-        capability = {"capability": "mapped-ram", "state": True}
-        qemu.qmp("migrate-set-capabilities", capabilities=[capability])
-        ctl("park", qemu.socket, "vm2", "--stop")
-        have = ctl_json("inspect", "vm2")
-    check(have["capabilities"] == ["mapped-ram"], have["capabilities"])
-    check(have["comparison"]["differences"] == [], have["comparison"])
-    check(have["blocks"][0]["pages"] > 1000, have["blocks"])
-    ctl("inspect", "-", input=read("vm2"), status=FORMAT)
-    os.unlink(path("vm2"))
-
-
-@test
-def ctrl_c_in_a_park_leaves_the_guest_running_and_no_stream():
-    with guest() as qemu:
-        wait_for_lines(qemu.serial, 3, 60)
-        parameters = qemu.qmp("query-migrate-parameters")
-        for stop in ([], ["--stop"]):
-            with subprocess.Popen([TOOL, "park", qemu.socket, "new", "--rate", "2M", *stop],
-                                  stderr=subprocess.PIPE, text=True) as tool:
-                end = time.monotonic() + 60
-                while qemu.qmp("query-migrate").get("ram", {}).get("transferred", 0) < MIB:
-                    check(tool.poll() is None and time.monotonic() < end, "no migration begins")
-                    time.sleep(0.05)
-                check(not os.path.exists(path("new")), "a part has the name")
-                tool.send_signal(signal.SIGINT)
-                error = tool.communicate(timeout=60)[1]
-            check(tool.returncode == INTERRUPTED, f"status {tool.returncode}: {error}")
-            check("the guest runs on" in error and error.count("\n") == 1, error)
-            check(qemu.running(), "the guest stands still")
-            qemu.counts_on()
-            check(qemu.qmp("query-migrate")["status"] == "cancelled", "the migration goes on")
-            check(qemu.qmp("query-migrate-parameters") == parameters, "other parameters")
-            check(qemu.qmp("query-fdsets") == [], "QEMU still has a descriptor")
-            check(not os.path.exists(path("new")), "there is a stream")
-        ctl("park", qemu.socket, "new")
-        check(not qemu.running(), "it runs, and is saved")
-        os.unlink(path("new"))
-
-
-@test
-def a_park_that_fails_leaves_the_guest_running():
-    with guest() as qemu:
-        wait_for_lines(qemu.serial, 2, 60)
-        ctl("park", qemu.socket, "vm1", status=NAME)
-        ctl("park", qemu.socket, "no/such/folder", status=NOT_SET_UP)
-        small = f"{WORK}/small"
-        os.makedirs(small)
-        subprocess.run(["mount", "-t", "qemufile", "-o", "size=4m", "qemufile", small], check=True)
-        try:
-            error = ctl("park", qemu.socket, f"{small}/vm", status=QEMU)
-            check("the guest runs on" in error, error)
-            check(os.listdir(small) == [], os.listdir(small))
-        finally:
-            subprocess.run(["umount", small], check=True)
-        check(qemu.running(), "the guest stands still")
-        qemu.counts_on()
-        ctl("restore", qemu.socket, "vm1", status=QEMU)
-        check(qemu.running(), "the guest stands still")
-    ctl("park", qemu.socket, "vm9", status=QEMU)
-    ctl("park", f"{WORK}/nothing", "vm9", status=QEMU)
-    check(not os.path.exists(path("vm9")), "there is a stream")
-
-
-@test
-def a_restore_that_fails_says_what_qemu_says():
-    ctl("put", "bad", input=read("vm1")[:MIB])
-    ctl("put", "none", input=b"no guest")
-    with guest("-incoming", "defer", "-S") as qemu:
-        ctl("restore", qemu.socket, "none", status=FORMAT)
-        ctl("park", qemu.socket, "vm9", status=QEMU)
-        ctl("restore", qemu.socket, "bad", status=QEMU)
-    clear()
-
-
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
-    os.makedirs(MOUNT, exist_ok=True)
-    subprocess.run(["mount", "-t", "qemufile", "-o", "size=1g", "qemufile", MOUNT], check=True)
-    try:
-        main()
-    finally:
-        subprocess.run(["umount", MOUNT])
+    run()

@@ -3,12 +3,16 @@
 //! `qemufilectl`: lists, makes, moves and inspects streams of the qemufile driver.
 //!
 //! Each command is a file of `command/`, listed in `command/mod.rs`. What several of them need is
-//! here: names ([`names`]), who has what open ([`open_files`]), the monitor of QEMU ([`qmp`]), QEMU's
-//! format ([`migration`]), and what is shown ([`show`], [`progress`]).
+//! here: names ([`names`]), who has what open ([`open_files`]), the monitor of QEMU ([`qmp`]), its
+//! guest ([`guest`], [`guest_ram`]) and command line ([`command_line`]), QEMU's format
+//! ([`migration`]), and what is shown ([`show`], [`progress`]).
 
 mod cli;
 mod command;
+mod command_line;
 mod error;
+mod guest;
+mod guest_ram;
 mod migration;
 mod names;
 mod open_files;

@@ -12,7 +12,7 @@
 //!
 //! Sources: QEMU's `migration/savevm.c`, `ram.c` and `vmstate.c`, of version 10.
 
-use qemufile::{Backend, Error, QemuFile};
+use qemufile::{Backend, Buffer, Error, Mode, QemuFile};
 use serde::Serialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, io::SeekFrom};
@@ -131,19 +131,18 @@ pub(crate) struct Comparison {
 impl Stream {
     /// Reads a stream.
     pub(crate) fn read<B: Backend>(file: QemuFile<'_, B>) -> Result<Self> {
-        let mut parser = Parser {
-            file,
-            stream: Self {
-                page_size: 4096,
-                ..Self::default()
-            },
-            block: None,
-            numbers: BTreeMap::new(),
-        };
+        let mut parser = Parser::new(file);
         parser.read()?;
         // With mapped-ram, not what was read. A pipe has no offset.
         let read = parser.file.ftell_fast();
         parser.stream.bytes = parser.file.get_offset().unwrap_or(read);
+        Ok(parser.stream)
+    }
+
+    /// Reads the head alone: the machine and the capabilities. `start` is what the stream begins with.
+    pub(crate) fn head(start: Vec<u8>) -> Result<Self> {
+        let mut parser = Parser::new(QemuFile::new(Buffer::from(start), Mode::Read));
+        parser.magic()?;
         Ok(parser.stream)
     }
 
@@ -237,7 +236,19 @@ struct Parser<'a, B: Backend> {
     numbers: BTreeMap<u32, usize>,
 }
 
-impl<B: Backend> Parser<'_, B> {
+impl<'a, B: Backend> Parser<'a, B> {
+    fn new(file: QemuFile<'a, B>) -> Self {
+        Self {
+            file,
+            stream: Stream {
+                page_size: 4096,
+                ..Stream::default()
+            },
+            block: None,
+            numbers: BTreeMap::new(),
+        }
+    }
+
     fn broken<T>(&self, what: impl Into<String>) -> Result<T> {
         Err(Broken {
             offset: self.file.ftell_fast(),
@@ -305,8 +316,8 @@ impl<B: Backend> Parser<'_, B> {
         }
     }
 
-    /// `qemu_loadvm_state`
-    fn read(&mut self) -> Result {
+    /// Up to the first section.
+    fn magic(&mut self) -> Result {
         if self.be32()? != MAGIC {
             return Err(Broken {
                 offset: 0,
@@ -320,6 +331,12 @@ impl<B: Backend> Parser<'_, B> {
         if self.next_is(CONFIGURATION)? {
             self.configuration()?;
         }
+        Ok(())
+    }
+
+    /// `qemu_loadvm_state`
+    fn read(&mut self) -> Result {
+        self.magic()?;
         loop {
             match self.byte()? {
                 END_OF_FILE => break,
@@ -611,7 +628,6 @@ fn text(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use qemufile::{Buffer, Mode};
     use serde_json::json;
 
     type Test = std::result::Result<(), Error>;

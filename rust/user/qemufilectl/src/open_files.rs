@@ -27,6 +27,9 @@ pub(crate) struct OpenFile {
     pub(crate) length: u64,
     #[serde(skip)]
     pub(crate) memory: u64,
+    /// Of it, what no other stream has.
+    #[serde(skip)]
+    pub(crate) private: u64,
     #[serde(skip)]
     pub(crate) limit: u64,
     #[serde(skip)]
@@ -116,6 +119,7 @@ fn parse(info: &str) -> Option<OpenFile> {
         stream,
         length: count("qemufile-length"),
         memory: count("qemufile-allocated"),
+        private: count("qemufile-private"),
         limit: count("qemufile-limit"),
         readers: count("qemufile-readers").try_into().unwrap_or(0),
         writers: count("qemufile-writers").try_into().unwrap_or(0),
@@ -142,7 +146,7 @@ mod tests {
     #[test]
     fn the_lines_of_a_stream_are_read() {
         let text = "pos:\t17\nflags:\t0100001\nmnt_id:\t30\nino:\t5\nqemufile-stream:\t5\n\
-                    qemufile-length:\t100\nqemufile-allocated:\t4096\nqemufile-limit:\t0\n\
+                    qemufile-length:\t100\nqemufile-allocated:\t4096\nqemufile-private:\t0\nqemufile-limit:\t0\n\
                     qemufile-readers:\t1\nqemufile-writers:\t2\nqemufile-error:\t-28\n";
         let Some(file) = parse(text) else {
             panic!("not read");

@@ -3,8 +3,11 @@
 //! QEMU's monitor, QMP, over a Unix socket; with descriptors (`add-fd`), which the crates for QMP do
 //! not pass.
 
-use crate::error::{Error, Result, Status};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use crate::error::{Error, Of, Result, Status};
+use rustix::{
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
+    process::Pid,
+};
 use serde_json::{json, Value};
 use std::{
     io::{self, IoSlice, Read},
@@ -185,6 +188,17 @@ impl Qmp {
                 Err(error) => return Err(self.lost(&error.to_string())),
             }
         }
+    }
+
+    /// The socket, to be shown.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process that listens at the socket.
+    pub(crate) fn process(&self) -> Result<Pid> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.socket).of(&self.name)?;
+        Ok(peer.pid)
     }
 
     /// Gives QEMU a descriptor.

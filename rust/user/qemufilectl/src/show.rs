@@ -4,10 +4,10 @@
 
 use crate::{
     error::{Error, Result, Status},
-    size::{human, human_or_none},
+    size::{human, human_or_none, human_or_unknown},
 };
 use comfy_table::{presets, CellAlignment, ContentArrangement, Table};
-use qemufile::{Access, Info, Properties};
+use qemufile::{Access, Info, Properties, Usage};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -77,7 +77,12 @@ pub(crate) fn error(errno: Option<i32>) -> Option<String> {
 pub(crate) struct Stat {
     pub(crate) name: String,
     pub(crate) length: u64,
+    /// `private` and `shared` together.
     pub(crate) memory: u64,
+    /// What no other stream has: freed with this one.
+    pub(crate) private: Option<u64>,
+    /// What clones or pipes have as well.
+    pub(crate) shared: Option<u64>,
     pub(crate) chunks: u64,
     pub(crate) drained: u64,
     pub(crate) limit: Option<u64>,
@@ -91,11 +96,18 @@ pub(crate) struct Stat {
 impl Stat {
     /// `own`: whether the handle was opened to ask, and does not count.
     pub(crate) fn new(name: String, info: &Info, own: bool) -> Self {
+        Self::with_usage(name, info, None, own)
+    }
+
+    /// With whose its memory is, which takes time by the size of the stream.
+    pub(crate) fn with_usage(name: String, info: &Info, usage: Option<Usage>, own: bool) -> Self {
         let less = |count: u32, access| count - u32::from(own && info.access.contains(access));
         Self {
             name,
             length: info.length,
             memory: info.allocated,
+            private: usage.map(|usage| usage.private),
+            shared: usage.map(|usage| usage.shared),
             chunks: info.chunks,
             drained: info.drained,
             limit: info.limit,
@@ -121,6 +133,8 @@ impl Stat {
                     self.chunks
                 ),
             ),
+            ("own", human_or_unknown(self.private)),
+            ("shared", human_or_unknown(self.shared)),
             ("limit", human_or_none(self.limit)),
             ("readers", self.readers.to_string()),
             ("writers", self.writers.to_string()),

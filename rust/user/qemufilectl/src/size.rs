@@ -62,6 +62,11 @@ pub(crate) fn human_or_none(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "-".into(), human)
 }
 
+/// A size with a unit, or a question mark.
+pub(crate) fn human_or_unknown(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "?".into(), human)
+}
+
 /// A rate with a unit.
 pub(crate) fn human_rate(bytes: u64) -> String {
     format!("{}/s", human(bytes))

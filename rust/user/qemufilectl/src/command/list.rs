@@ -8,7 +8,7 @@ use crate::{
     names,
     open_files::{self, OpenFile},
     show,
-    size::{human, human_or_none},
+    size::{human_or_none, human_or_unknown},
 };
 use qemufile::{Access, OpenFlags, Stream};
 use serde::Serialize;
@@ -34,7 +34,10 @@ struct Row {
     descriptor: Option<String>,
     /// `None` if it may not be opened.
     length: Option<u64>,
+    /// `private` and `shared` together.
     memory: Option<u64>,
+    private: Option<u64>,
+    shared: Option<u64>,
     limit: Option<u64>,
     readers: Option<u32>,
     writers: Option<u32>,
@@ -67,13 +70,13 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
         return show::json(&rows, false);
     }
     let shown = |count: Option<u32>| count.map_or_else(|| "?".into(), |count| count.to_string());
-    let size = |size: Option<u64>| size.map_or_else(|| "?".into(), human);
     let single = mounts.first().filter(|_| mounts.len() == 1);
     show::table(
         &[
             "NAME",
             ">LENGTH",
-            ">MEMORY",
+            ">OWN",
+            ">SHARED",
             ">LIMIT",
             ">READERS",
             ">WRITERS",
@@ -91,8 +94,9 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
                         .to_string(),
                     (None, descriptor) => descriptor.clone().unwrap_or_default(),
                 },
-                size(row.length),
-                size(row.memory),
+                human_or_unknown(row.length),
+                human_or_unknown(row.private),
+                human_or_unknown(row.shared),
                 human_or_none(row.limit),
                 shown(row.readers),
                 shown(row.writers),
@@ -130,13 +134,18 @@ fn named(folder: &Path, open: &mut Vec<OpenFile>, rows: &mut Vec<Row>) {
         // As names::open_to_ask(), but a name that may not be opened is listed, too.
         let stream = Stream::open(&path, Access::all(), OpenFlags::empty())
             .or_else(|_| Stream::open(&path, Access::READ, OpenFlags::empty()));
-        let info = stream.ok().and_then(|stream| stream.info().ok());
-        let stat = info.map(|info| show::Stat::new(String::new(), &info, true));
+        let stat = stream.ok().and_then(|stream| {
+            let info = stream.info().ok()?;
+            let usage = stream.usage().ok();
+            Some(show::Stat::with_usage(String::new(), &info, usage, true))
+        });
         rows.push(Row {
             path: Some(path),
             descriptor: None,
             length: Some(metadata.len()),
             memory: stat.as_ref().map(|stat| stat.memory),
+            private: stat.as_ref().and_then(|stat| stat.private),
+            shared: stat.as_ref().and_then(|stat| stat.shared),
             limit: stat.as_ref().and_then(|stat| stat.limit),
             readers: stat.as_ref().map(|stat| stat.readers),
             writers: stat.as_ref().map(|stat| stat.writers),
@@ -168,6 +177,8 @@ fn nameless(open: Vec<OpenFile>, rows: &mut Vec<Row>) {
             descriptor: Some(format!("{}:{}", first.pid, first.fd)),
             length: Some(first.length),
             memory: Some(first.memory),
+            private: Some(first.private),
+            shared: Some(first.memory.saturating_sub(first.private)),
             limit: (first.limit > 0).then_some(first.limit),
             readers: Some(first.readers),
             writers: Some(first.writers),

@@ -9,7 +9,7 @@ use crate::{
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $variant:ident = $module:ident;)*) => {
-        $(mod $module;)*
+        $(pub(crate) mod $module;)*
 
         /// A command and its arguments.
         #[derive(clap::Subcommand)]
@@ -56,6 +56,8 @@ commands! {
     Park = park;
     /// Load a stream into a QEMU that waits for one
     Restore = restore;
+    /// Fork a running guest whose RAM is a stream
+    Fork = fork;
     /// Check this machine: module, access, mount, and what to do
     Doctor = doctor;
     /// Write the man page and the completions of the shells

@@ -9,6 +9,7 @@
 use crate::{
     cli::Options,
     error::{Error, Of, Result, Status},
+    guest::{self, Before, FAST},
     names::{self, New},
     progress::Progress,
     qmp::{FdSet, Migration, Qmp, TICK},
@@ -18,7 +19,7 @@ use crate::{
 };
 use qemufile::{Access, OpenFlags};
 use serde::Serialize;
-use serde_json::{json, Value};
+use serde_json::json;
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -50,11 +51,6 @@ pub(crate) struct Args {
     rate: Option<Limit>,
 }
 
-/// QEMU's default is 128 MiB/s, for a network.
-const FAST: u64 = 1 << 40;
-/// How long a cancelled migration may take to end.
-const CANCEL: Duration = Duration::from_secs(30);
-
 #[derive(Serialize)]
 struct Parked {
     name: String,
@@ -64,51 +60,23 @@ struct Parked {
     downtime_ms: Option<u64>,
 }
 
-/// What has to be put back.
-struct Before {
-    running: bool,
-    bandwidth: Option<u64>,
-}
-
 pub(crate) fn run(args: &Args, options: &Options) -> Result {
     let path = names::path(&args.name, options)?;
     names::check_name(&path, args.replace)?;
     let mut qmp = Qmp::connect(&args.socket)?;
-    let socket = args.socket.display();
-    if qmp.version < (8, 2) {
-        let (major, minor) = qmp.version;
-        let text = format!("{socket}: QEMU {major}.{minor} cannot save to a file: 8.2 can");
-        return Err(Error::new(Status::Qemu, text));
-    }
-    let (running, state) = qmp.status()?;
-    if matches!(
-        state.as_str(),
-        "inmigrate" | "postmigrate" | "finish-migrate" | "shutdown"
-    ) {
-        let text = format!("{socket}: there is no guest to save: its state is {state}");
-        return Err(Error::new(Status::Qemu, text));
-    }
-    if !qmp.migration()?.is_over() {
-        let text = format!("{socket}: a migration is under way already: 'migrate_cancel' ends it");
-        return Err(Error::new(Status::Qemu, text));
-    }
+    let before = Before::of(&mut qmp)?;
     let new = New::create(path, args.replace)?;
     let writer = new
         .stream
         .bufopen(Access::WRITE, OpenFlags::empty())
         .of(&args.name)?;
-    let parameters = qmp.call("query-migrate-parameters", json!({}))?;
-    let before = Before {
-        running,
-        bandwidth: parameters.get("max-bandwidth").and_then(Value::as_u64),
-    };
 
     let stop = Stop::new()?;
     let start = Instant::now();
     let set = qmp.add_fd(&writer)?;
     // QEMU alone has it now: readers of the stream wait for nobody else.
     drop(writer);
-    let saved = save(&mut qmp, &set, args, options, &new, &stop);
+    let saved = save(&mut qmp, &set, &before, args, options, &new, &stop);
     let saved = saved.and_then(|migration| {
         stop.check()?;
         if args.seal {
@@ -120,7 +88,7 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
     });
     match saved {
         Ok((migration, bytes)) => {
-            put_back(&mut qmp, &set, &before);
+            before.put_back(&mut qmp, &set);
             if args.quit {
                 // It may close its monitor before it answers.
                 let _ = qmp.call("quit", json!({}));
@@ -128,16 +96,8 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
             report(args, options, bytes, start.elapsed(), &migration)
         }
         Err(error) => {
-            let runs = undo(&mut qmp, &set, &before);
-            let guest = match runs {
-                Ok(()) if before.running => "the guest runs on, and nothing was saved",
-                Ok(()) => "the guest is stopped as before, and nothing was saved",
-                Err(_) => "nothing was saved; see the guest with 'info status' in its monitor",
-            };
-            Err(Error::new(
-                error.status,
-                format!("{}: {guest}", error.message),
-            ))
+            let undone = before.undo(&mut qmp, &set);
+            Err(before.after(error, undone, "saved"))
         }
     }
 }
@@ -146,82 +106,29 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
 fn save(
     qmp: &mut Qmp,
     set: &FdSet,
+    before: &Before,
     args: &Args,
     options: &Options,
     new: &New,
     stop: &Stop,
 ) -> Result<Migration> {
     let rate = args.rate.and_then(|Limit(rate)| rate).unwrap_or(FAST);
-    qmp.call("migrate-set-parameters", json!({ "max-bandwidth": rate }))?;
+    before.set_rate(qmp, rate)?;
     if args.stop {
         qmp.call("stop", json!({}))?;
     }
-    qmp.call("migrate", json!({ "uri": set.uri() }))?;
     let progress = Progress::new(options, Some(1));
-    loop {
-        let migration = qmp.migration()?;
-        match migration.status.as_str() {
-            "completed" => return Ok(migration),
-            "failed" | "cancelled" | "none" => {
-                let why = error_of(&migration, new);
-                let text = format!("{}: QEMU could not save the guest: {why}", args.name);
-                return Err(Error::new(Status::Qemu, text));
-            }
-            _ => (),
-        }
-        stop.check()?;
+    let saved = guest::migrate(qmp, set, &new.stream, stop, TICK, |migration| {
         // What was written and what there is left of the memory: a guest that runs makes more.
         if migration.total > 0 {
             progress.set_total(migration.transferred.saturating_add(migration.remaining));
             progress.set(migration.transferred);
         }
-        std::thread::sleep(TICK);
-    }
-}
-
-/// Why QEMU has failed. It does not always say what the stream has said.
-fn error_of(migration: &Migration, new: &New) -> String {
-    let full = new
-        .stream
-        .info()
-        .is_ok_and(|info| info.limit.is_some_and(|limit| info.length >= limit));
-    match &migration.error {
-        Some(text) => text.clone(),
-        None if full => "the stream is at its limit".into(),
-        None => "it was cancelled, or the mount has no room: see 'df'".into(),
-    }
-}
-
-/// Takes back what QEMU was given. What fails here changes nothing of the guest.
-fn put_back(qmp: &mut Qmp, set: &FdSet, before: &Before) {
-    if let Some(bandwidth) = before.bandwidth {
-        let _ = qmp.call(
-            "migrate-set-parameters",
-            json!({ "max-bandwidth": bandwidth }),
-        );
-    }
-    // QEMU may have closed the set with its last descriptor.
-    let _ = qmp.remove_fd(set);
-}
-
-/// Ends the migration, and lets the guest run if it did.
-fn undo(qmp: &mut Qmp, set: &FdSet, before: &Before) -> Result {
-    if !qmp.migration()?.is_over() {
-        qmp.call("migrate_cancel", json!({}))?;
-        let start = Instant::now();
-        while !qmp.migration()?.is_over() {
-            if start.elapsed() > CANCEL {
-                return Err(Error::new(Status::Qemu, "QEMU does not end the migration"));
-            }
-            std::thread::sleep(TICK);
-        }
-    }
-    put_back(qmp, set, before);
-    let (running, _) = qmp.status()?;
-    if before.running && !running {
-        qmp.call("cont", json!({}))?;
-    }
-    Ok(())
+    });
+    saved.map_err(|error| match error.status {
+        Status::Qemu => Error::new(error.status, format!("{}: {}", args.name, error.message)),
+        _ => error,
+    })
 }
 
 fn report(

@@ -13,7 +13,7 @@ use crate::{
 };
 use qemufile::{Access, OpenFlags, Stream};
 use serde::Serialize;
-use serde_json::{json, Value};
+use serde_json::json;
 use std::{
     os::unix::fs::FileExt,
     path::PathBuf,
@@ -28,10 +28,18 @@ pub(crate) struct Args {
     socket: PathBuf,
     /// The stream
     name: String,
-    /// Let the guest run, if QEMU was started with -S
+    /// Let the guest run, if it is stopped: QEMU was started with -S, or the guest was saved so
     #[arg(long)]
     cont: bool,
+    /// Wait for the socket: QEMU was started just now
+    #[arg(long)]
+    wait: bool,
 }
+
+/// How long QEMU may take to start.
+const START: Duration = Duration::from_secs(60);
+/// The head of a stream is shorter.
+const HEAD: usize = 64 << 10;
 
 /// A QEMU that loads does not answer, as long as that takes.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -47,100 +55,147 @@ struct Restored {
 
 pub(crate) fn run(args: &Args, options: &Options) -> Result {
     let opened = names::open_to_read(&args.name, options)?;
-    // What is no guest's state would end QEMU.
-    let mut magic = [0; 4];
-    let read = opened.stream.read_exact_at(&mut magic, 0);
-    if read.is_err() || u32::from_be_bytes(magic) != migration::MAGIC {
-        let text = format!("{}: this is not a migration stream of QEMU", args.name);
-        return Err(Error::new(Status::Format, text));
-    }
-    let length = opened.info()?.length;
-    let mut qmp = Qmp::connect(&args.socket)?;
-    let socket = args.socket.display();
-    let (_, state) = qmp.status()?;
-    if state != "inmigrate" {
-        let text = format!("{socket}: QEMU waits for no stream: start it with -incoming defer");
-        return Err(Error::new(Status::Qemu, text));
-    }
-    // Of its own: its position says how far QEMU has come.
-    let reader = opened
-        .stream
-        .bufopen(Access::READ, OpenFlags::empty())
-        .of(&args.name)?;
-    let reader = reader.into_stream();
+    let state = State::of(opened.stream, &args.name)?;
     let start = Instant::now();
-    let set = qmp.add_fd(&reader)?;
-    let progress = Progress::new(options, Some(length));
-    let loaded = load(&mut qmp, &set, &reader, &progress);
-    drop(progress);
-    loaded.map_err(|why| {
-        let text = format!("{}: QEMU could not load it: {why}", args.name);
-        Error::new(Status::Qemu, text)
-    })?;
-    let seconds = start.elapsed().as_secs_f64();
-    let _ = qmp.remove_fd(&set);
-    if args.cont {
-        qmp.call("cont", json!({}))?;
+    while args.wait && start.elapsed() < START && !args.socket.exists() {
+        std::thread::sleep(TICK);
     }
-    let (running, _) = qmp.status()?;
-    let restored = Restored {
-        name: args.name.clone(),
-        bytes: length,
-        seconds,
-        running,
-    };
+    let mut qmp = Qmp::connect(&args.socket)?;
+    let restored = state.load(&mut qmp, args, options)?;
     if options.json {
         return show::json(&restored, false);
     }
     // The cast stops at the largest number.
-    let rate = (length as f64 / seconds.max(0.001)) as u64;
+    let rate = (restored.bytes as f64 / restored.seconds.max(0.001)) as u64;
     show::line(format!(
-        "{}: {} in {seconds:.2} s, {}; the guest {}",
+        "{}: {} in {:.2} s, {}; the guest {}",
         args.name,
-        human(length),
+        human(restored.bytes),
+        restored.seconds,
         human_rate(rate),
-        match running {
+        match restored.running {
             true => "runs",
             false => "is stopped: --cont or 'cont' lets it run",
         }
     ))
 }
 
+/// A stream to be loaded.
+pub(crate) struct State {
+    stream: Stream,
+    name: String,
+    length: u64,
+    /// Those that the QEMU that loads it has to have, too.
+    capabilities: Vec<String>,
+}
+
+impl State {
+    /// What is no guest's state would end QEMU, and is refused.
+    pub(crate) fn of(stream: Stream, name: &str) -> Result<Self> {
+        let length = stream.info().of(name)?.length;
+        let mut head = vec![0; usize::try_from(length).map_or(HEAD, |length| length.min(HEAD))];
+        let read = stream.read_at(&mut head, 0).of(name)?;
+        head.truncate(read);
+        let head = migration::Stream::head(head).map_err(|broken| {
+            let text = format!("{name}: this is not a migration stream of QEMU: {broken}");
+            Error::new(Status::Format, text)
+        })?;
+        Ok(Self {
+            stream,
+            name: name.into(),
+            length,
+            capabilities: head.capabilities,
+        })
+    }
+
+    fn load(&self, qmp: &mut Qmp, args: &Args, options: &Options) -> Result<Restored> {
+        let progress = Progress::new(options, Some(self.length));
+        let start = Instant::now();
+        self.load_into(qmp, &mut |done| {
+            progress.set(done);
+            Ok(())
+        })?;
+        let seconds = start.elapsed().as_secs_f64();
+        drop(progress);
+        if args.cont {
+            qmp.call("cont", json!({}))?;
+        }
+        let (running, _) = qmp.status()?;
+        Ok(Restored {
+            name: self.name.clone(),
+            bytes: self.length,
+            seconds,
+            running,
+        })
+    }
+
+    /// Has a QEMU load it, and waits until it has. `tick` gets the bytes so far.
+    pub(crate) fn load_into(&self, qmp: &mut Qmp, tick: &mut dyn FnMut(u64) -> Result) -> Result {
+        let (_, status) = qmp.status()?;
+        if status != "inmigrate" {
+            let text = "this QEMU waits for no stream: start it with -incoming defer";
+            return Err(Error::new(Status::Qemu, format!("{}: {text}", qmp.name())));
+        }
+        let capabilities: Vec<_> = self
+            .capabilities
+            .iter()
+            .map(|name| json!({ "capability": name, "state": true }))
+            .collect();
+        if !capabilities.is_empty() {
+            qmp.call(
+                "migrate-set-capabilities",
+                json!({ "capabilities": capabilities }),
+            )?;
+        }
+        // Of its own: its position says how far QEMU has come.
+        let reader = self
+            .stream
+            .bufopen(Access::READ, OpenFlags::empty())
+            .of(&self.name)?;
+        let reader = reader.into_stream();
+        let set = qmp.add_fd(&reader)?;
+        let mut tick = || tick(reader.info().map_or(0, |info| info.position));
+        load(qmp, &set, &mut tick).map_err(|refusal| match refusal {
+            Refusal::Refused(why) => {
+                let text = format!("{}: QEMU could not load it: {why}", self.name);
+                Error::new(Status::Qemu, text)
+            }
+            Refusal::Lost(error) if error.status == Status::Interrupted => error,
+            Refusal::Lost(error) => {
+                let text = format!("{}: QEMU could not load it: {}", self.name, error.message);
+                Error::new(Status::Qemu, text)
+            }
+        })?;
+        let _ = qmp.remove_fd(&set);
+        Ok(())
+    }
+}
+
 /// Has QEMU load, and waits until it has; or says why it could not.
 fn load(
     qmp: &mut Qmp,
     set: &FdSet,
-    reader: &Stream,
-    progress: &Progress,
-) -> std::result::Result<(), String> {
-    let mut tick = || {
-        if let Ok(info) = reader.info() {
-            progress.set(info.position);
-        }
-        Ok(())
-    };
-    let mut call = |qmp: &mut Qmp, command: &str, arguments: Value| {
-        qmp.call_with(command, arguments, None, &mut tick, PATIENCE)
-    };
+    tick: &mut dyn FnMut() -> Result,
+) -> std::result::Result<(), Refusal> {
     // Before 9.1 QEMU ends when it cannot load, and does not know the argument.
     let arguments = match qmp.version >= (9, 1) {
         true => json!({ "uri": set.uri(), "exit-on-error": false }),
         false => json!({ "uri": set.uri() }),
     };
-    let why = |refusal| match refusal {
-        Refusal::Refused(text) => text,
-        Refusal::Lost(error) => error.message,
-    };
-    call(qmp, "migrate-incoming", arguments).map_err(why)?;
+    qmp.call_with("migrate-incoming", arguments, None, tick, PATIENCE)?;
     loop {
-        let value = call(qmp, "query-migrate", json!({})).map_err(why)?;
+        let value = qmp.call_with("query-migrate", json!({}), None, tick, PATIENCE)?;
         match text(&value, "status").as_deref() {
             Some("completed") => return Ok(()),
             Some("failed") => {
                 let why = text(&value, "error-desc");
-                return Err(why.unwrap_or_else(|| "it does not say why".into()));
+                let why = why.unwrap_or_else(|| "it does not say why".into());
+                return Err(Refusal::Refused(why));
             }
-            _ => std::thread::sleep(TICK / 4),
+            _ => {
+                tick().map_err(Refusal::Lost)?;
+                std::thread::sleep(TICK / 4);
+            }
         }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
         bytes_since_reset: info.xfer,
         error: info.error,
     });
+    let usage = opened.stream.usage().ok();
     let own = opened.own;
     drop(opened.stream);
     let path = names::path(&args.name, options).ok();
@@ -49,7 +50,7 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
     let mut open = open_files::all();
     open.retain(|file| own && path.as_ref() == Some(&file.link));
     let shown = Shown {
-        stream: show::Stat::new(opened.name, &info, own),
+        stream: show::Stat::with_usage(opened.name, &info, usage, own),
         handle,
         open,
     };
