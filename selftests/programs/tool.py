@@ -131,11 +131,11 @@ def guest(*options, **more):
         qemu.kill()
 
 
-def run():
+def run(size="1g"):
     """The tests of a program, on a mount."""
     sys.stdout.reconfigure(line_buffering=True)
     os.makedirs(MOUNT, exist_ok=True)
-    subprocess.run(["mount", "-t", "qemufile", "-o", "size=1g", "qemufile", MOUNT], check=True)
+    subprocess.run(["mount", "-t", "qemufile", "-o", f"size={size}", "qemufile", MOUNT], check=True)
     try:
         main()
     finally:
