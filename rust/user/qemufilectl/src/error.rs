@@ -46,7 +46,7 @@ impl Status {
             Self::Room => "no room: a limit, a quota, memory",
             Self::NotSetUp => "no module or no mount: see qemufilectl doctor",
             Self::Qemu => "QEMU does not answer, or refuses",
-            Self::Format => "not a migration stream of QEMU, or a damaged one",
+            Self::Format => "not a migration stream of QEMU or not an increment, or a damaged one",
             Self::Interrupted => "ended by Ctrl-C, with nothing changed",
         }
     }

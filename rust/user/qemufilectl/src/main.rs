@@ -5,7 +5,7 @@
 //! Each command is a file of `command/`, listed in `command/mod.rs`. What several of them need is
 //! here: names ([`names`]), who has what open ([`open_files`]), the monitor of QEMU ([`qmp`]), its
 //! guest ([`guest`], [`guest_ram`]) and command line ([`command_line`]), QEMU's format
-//! ([`migration`]), and what is shown ([`show`], [`progress`]).
+//! ([`migration`]), incremental saves ([`increment`]), and what is shown ([`show`], [`progress`]).
 
 mod cli;
 mod command;
@@ -13,6 +13,7 @@ mod command_line;
 mod error;
 mod guest;
 mod guest_ram;
+mod increment;
 mod migration;
 mod names;
 mod open_files;

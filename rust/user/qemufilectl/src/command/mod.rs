@@ -50,6 +50,10 @@ commands! {
     Cat = cat;
     /// Make a stream from standard input or a file
     Put = put;
+    /// Show where two streams differ, or save this
+    Diff = diff;
+    /// Bring a stream up to date with what 'diff' has saved
+    Apply = apply;
     /// Show what a migration stream of QEMU holds
     Inspect = inspect;
     /// Save the guest of a running QEMU to a name
