@@ -88,6 +88,7 @@ fn copy(from: &[u8], to: &mut [u8]) -> usize {
     len
 }
 
+#[cfg(CONFIG_KUNIT = "y")]
 #[kunit_tests(qemufile_qemu_file_ahead)]
 mod tests {
     use super::*;

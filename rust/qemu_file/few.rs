@@ -89,6 +89,7 @@ impl<T: Copy, const N: usize> Few<T, N> {
     }
 }
 
+#[cfg(CONFIG_KUNIT = "y")]
 #[kunit_tests(qemufile_qemu_file_few)]
 mod tests {
     use super::*;

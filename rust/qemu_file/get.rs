@@ -73,6 +73,7 @@ impl<O: Ops> QemuFile<O> {
     }
 }
 
+#[cfg(CONFIG_KUNIT = "y")]
 #[kunit_tests(qemufile_qemu_file_get)]
 mod tests {
     use super::{

@@ -79,6 +79,7 @@ fn to_result(errno: i32) -> Result {
     }
 }
 
+#[cfg(CONFIG_KUNIT = "y")]
 #[kunit_tests(qemufile_qemu_file_latch)]
 mod tests {
     use super::*;

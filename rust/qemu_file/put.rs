@@ -91,6 +91,7 @@ impl<O: Ops> QemuFile<O> {
     }
 }
 
+#[cfg(CONFIG_KUNIT = "y")]
 #[kunit_tests(qemufile_qemu_file_put)]
 mod tests {
     use super::{

@@ -75,6 +75,7 @@ impl RateLimit {
     }
 }
 
+#[cfg(CONFIG_KUNIT = "y")]
 #[kunit_tests(qemufile_qemu_file_rate)]
 mod tests {
     use super::*;

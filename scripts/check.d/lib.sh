@@ -71,7 +71,7 @@ cargo_test() {
 	return "$status"
 }
 
-# build_tool DIR: qemufilectl, and the tests of the crate for a machine with the module.
+# build_tool DIR: qemufilectl, the example VMM, and the tests of the crate for a machine with the module.
 build_tool() {
 	local user=$TOP/rust/user/Cargo.toml test
 	mkdir -p "$TOP/build/host" "$1"
@@ -82,5 +82,5 @@ build_tool() {
 		sed -n 's/.*"executable":"\([^"]*\/device-[^"]*\)".*/\1/p')
 	[ -x "$test" ] || return
 	cp "$test" "$1/device_test"
-	cp "$TOP/build/host/debug/qemufilectl" "$1"
+	cp "$TOP/build/host/debug/qemufilectl" "$TOP/build/host/debug/vmm" "$1"
 }

@@ -10,7 +10,7 @@ shift
 cd "$(dirname -- "$0")" || exit
 export PYTHONDONTWRITEBYTECODE=1
 
-[ $# -gt 0 ] || set -- move_256m typed_header live_migration by_path guest_ram guest_disk libvirt ctl ctl_qemu ctl_fork
+[ $# -gt 0 ] || set -- move_256m typed_header live_migration by_path guest_ram guest_disk libvirt ctl ctl_qemu ctl_fork ctl_diff vmm
 failed=0
 for program; do
 	case $program in
@@ -19,7 +19,7 @@ for program; do
 	guest_disk) guest=disk.img ;;
 	*) guest= ;;
 	esac
-	# Where the tool is: check.d/lib.sh has put it beside the guests.
+	# Where the tool and the VMM are: check.d/lib.sh has put them beside the guests.
 	export PROGRAMS="$guests"
 	echo "@begin programs/$program"
 	status=0

@@ -7,7 +7,8 @@
 //!   bytes, as `QEMUFile` of QEMU does, over a `Backend`: a descriptor (`Fd`), a
 //!   [`Read`](std::io::Read) (`Reader`), a [`Write`](std::io::Write) (`Writer`) or memory
 //!   (`Buffer`). The bytes are those of QEMU.
-//! - `AsyncHandle` (feature `tokio`), and mappings (feature `memmap2`).
+//! - `AsyncHandle` (feature `tokio`), mappings (feature `memmap2`), and the RAM of a guest (feature
+//!   `vm-memory`).
 //!
 //! A snapshot of a stream, taken without a copy:
 //!
@@ -46,8 +47,8 @@ assert_eq!(file.get_be32()?, 0x5145_564d);
 )]
 //! # Shared sources
 //!
-//! `rust/qemu_file/`, the gathering, the codec, the latch and the rate limit, is built into the
-//! driver, too. This crate adds what a file needs in a process: modes, hooks, closing, read-ahead of
+//! `qemu_file`, the gathering, the codec, the latch and the rate limit, is built into the driver, too
+//! (`rust/qemu_file/` there; here it is a link). This crate adds what a file needs in a process: modes, hooks, closing, read-ahead of
 //! 32 KiB, and backends.
 
 #[forbid(unsafe_code)]
@@ -68,7 +69,7 @@ mod sys;
 mod backend;
 #[cfg(feature = "codec")]
 #[forbid(unsafe_code)]
-mod error;
+mod codec_error;
 #[cfg(feature = "codec")]
 #[forbid(unsafe_code)]
 mod file;
@@ -82,10 +83,36 @@ mod mode;
 #[forbid(unsafe_code)]
 mod ops;
 #[cfg(feature = "codec")]
-#[path = "../../../qemu_file/mod.rs"]
 #[allow(dead_code, missing_docs, unused_imports)] // It has items for the driver alone.
 #[forbid(unsafe_code)]
 mod qemu_file;
+
+// What the shared sources use of the kernel crate: `kernel` is this crate.
+#[cfg(feature = "codec")]
+extern crate self as kernel;
+#[cfg(feature = "codec")]
+#[allow(dead_code, missing_docs)] // These have items for the tests of the driver.
+#[forbid(unsafe_code)]
+#[path = "kernel"]
+mod stand_in {
+    pub mod alloc;
+    pub mod error;
+    pub mod fault;
+    pub mod kvec;
+    pub mod sync;
+}
+#[cfg(feature = "codec")]
+#[allow(unused_imports)]
+use stand_in::{alloc, error, fault, kvec, sync};
+#[cfg(feature = "codec")]
+mod prelude {
+    //! What `kernel::prelude` has of this.
+
+    pub use crate::{
+        alloc::{flags::*, KVec},
+        error::{code::*, Error, Result},
+    };
+}
 
 #[cfg(feature = "tokio")]
 pub use crate::asynchronous::AsyncHandle;
@@ -99,7 +126,7 @@ pub use crate::{
 #[cfg(feature = "codec")]
 pub use crate::{
     backend::{Backend, Buffer, Fd, Reader, Writer},
-    error::{Error, Result},
+    codec_error::{Error, Result},
     file::QemuFile,
     hooks::{RamHooks, SavePage},
     mode::Mode,

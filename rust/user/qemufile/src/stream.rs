@@ -381,10 +381,28 @@ impl Stream {
             .len(length)
             .map_raw_read_only(self.0.as_raw_fd())
     }
+
+    /// Maps the whole stream, shared and writable, as the RAM of a guest. A clone of the stream is a
+    /// clone of the RAM, also while the guest runs. The mapping keeps the stream. An access after the
+    /// end of the stream is `SIGBUS`.
+    ///
+    /// Fails as `mmap(2)`, and if the handle cannot read and write.
+    #[cfg(feature = "vm-memory")]
+    pub fn map_ram(&self) -> io::Result<vm_memory::MmapRegion> {
+        let length = size(self.info()?.length)?;
+        // Of its own: vm-memory moves the position.
+        let handle = self.bufopen(Access::READ | Access::WRITE, OpenFlags::empty())?;
+        let file = std::fs::File::from(OwnedFd::from(handle));
+        let offset = vm_memory::FileOffset::new(file, 0);
+        vm_memory::MmapRegion::from_file(offset, length).map_err(|error| match error {
+            vm_memory::mmap::MmapRegionError::Mmap(error) => error,
+            error => io::Error::other(error),
+        })
+    }
 }
 
 /// A length in memory: `EFBIG` if it has no room there.
-#[cfg(feature = "memmap2")]
+#[cfg(any(feature = "memmap2", feature = "vm-memory"))]
 fn size(length: u64) -> io::Result<usize> {
     usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }

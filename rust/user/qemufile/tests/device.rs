@@ -255,6 +255,28 @@ fn a_sealed_stream_is_a_slice() -> Result {
 }
 
 #[test]
+fn a_clone_of_ram_is_ram() -> Result {
+    use vm_memory::{Bytes, MemoryRegionAddress};
+    let stream = Stream::new()?;
+    assert!(stream.map_ram().is_err(), "empty");
+    stream.set_length(1 << 20)?;
+    let ram = stream.map_ram()?;
+    assert_eq!((ram.size(), stream.info()?.position), (1 << 20, 0));
+    let region = |ram| vm_memory::GuestRegionMmap::new(ram, vm_memory::GuestAddress(0));
+    let ram = region(ram).ok_or("no region")?;
+    ram.write_obj(1u32, MemoryRegionAddress(4096))?;
+    let clone = stream.clone_stream(BOTH, NONE)?.into_stream();
+    ram.write_obj(2u32, MemoryRegionAddress(4096))?;
+    let copy = region(clone.map_ram()?).ok_or("no region")?;
+    drop(clone);
+    assert_eq!(copy.read_obj::<u32>(MemoryRegionAddress(4096))?, 1);
+    // Whoever may only read gets no RAM.
+    let reader = stream.bufopen(Access::READ, NONE)?.into_stream();
+    assert!(reader.map_ram().is_err());
+    Ok(())
+}
+
+#[test]
 fn properties_exclude_each_other() -> Result {
     let stream = Stream::new()?;
     stream.set_properties(Properties::APPEND | Properties::NOSHARE)?;
