@@ -86,7 +86,7 @@ class Guest:
 
     number = 0
 
-    def __init__(self, *options, ram=None):
+    def __init__(self, *options, ram=None, prefix=()):
         Guest.number += 1
         base = f"{WORK}/guest-{Guest.number}"
         self.serial, self.socket, self.monitor = f"{base}.serial", f"{base}.qmp", f"{base}.test"
@@ -101,7 +101,7 @@ class Guest:
                         f"size=32M,share=on,mem-path={ram}"]
         for name in (self.socket, self.monitor):
             command += ["-qmp", f"unix:{name},server=on,wait=off"]
-        self.process = subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*prefix, *command, *options], stdin=subprocess.DEVNULL)
         end = time.monotonic() + 60
         while not os.path.exists(self.monitor):
             check(self.process.poll() is None and time.monotonic() < end, "QEMU does not start")
