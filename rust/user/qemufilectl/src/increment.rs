@@ -285,7 +285,10 @@ mod tests {
         let bytes = written(&RECORDS)?;
         // The lengths and the data are checked by read() itself.
         let data = 52..62;
-        for at in (0..16).chain(32..bytes.len()).filter(|at| !data.contains(at)) {
+        for at in (0..16)
+            .chain(32..bytes.len())
+            .filter(|at| !data.contains(at))
+        {
             let mut bytes = bytes.clone();
             bytes[at] ^= 0x10;
             let result = std::panic::catch_unwind(|| read(&bytes).is_err());

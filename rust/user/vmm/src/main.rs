@@ -139,7 +139,10 @@ fn main() -> Result<()> {
     for _ in 0..forks {
         all.push(guest.fork(&kvm)?);
     }
-    println!("forked {forks} times in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "forked {forks} times in {:.1} ms",
+        start.elapsed().as_secs_f64() * 1e3
+    );
     all.insert(0, guest);
     thread::scope(|scope| {
         let run = |(number, guest): (u32, &mut Guest)| -> Result<String> {
@@ -147,14 +150,19 @@ fn main() -> Result<()> {
             guest.check(count)?;
             let usage = guest.ram.usage()?;
             let (own, shared) = (usage.private >> 10, usage.shared >> 10);
-            Ok(format!("counted to {count}; {own} KiB of its own, {shared} KiB shared"))
+            Ok(format!(
+                "counted to {count}; {own} KiB of its own, {shared} KiB shared"
+            ))
         };
         let running: Vec<_> = (0..)
             .zip(&mut all)
             .map(|guest| scope.spawn(move || run(guest)))
             .collect();
         for (number, guest) in running.into_iter().enumerate() {
-            println!("{number}: {}", guest.join().map_err(|_| "a thread panicked")??);
+            println!(
+                "{number}: {}",
+                guest.join().map_err(|_| "a thread panicked")??
+            );
         }
         Ok(())
     })

@@ -49,7 +49,10 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
         }
         None => {
             let input = io::stdin().as_fd().try_clone_to_owned();
-            ("standard input".into(), File::from(input.of("standard input")?))
+            (
+                "standard input".into(),
+                File::from(input.of("standard input")?),
+            )
         }
     };
     let failed = |text: String| Error::new(Status::Format, text);
@@ -59,7 +62,10 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
     };
     let target = names::open(&args.name, Access::all(), options)?;
     if !target.own {
-        let text = format!("{}: only a stream with a name takes an increment", args.name);
+        let text = format!(
+            "{}: only a stream with a name takes an increment",
+            args.name
+        );
         return Err(Error::new(Status::Usage, text));
     }
     let info = target.info()?;
@@ -111,5 +117,9 @@ pub(crate) fn run(args: &Args, options: &Options) -> Result {
         return show::json(&value, false);
     }
     let length = human(lengths.new);
-    show::line(format!("{}: {} changed, of {length}", args.name, human(bytes)))
+    show::line(format!(
+        "{}: {} changed, of {length}",
+        args.name,
+        human(bytes)
+    ))
 }
