@@ -5,12 +5,11 @@
 //! The limit stops no writer. A writer asks whether it is exceeded, and waits for the next reset if
 //! so. QEMU resets ten times a second, with a tenth of the bandwidth as limit.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
+#[cfg(CONFIG_KUNIT = "y")]
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
 };
 
 /// Bytes written since the last reset, and their limit.
