@@ -40,6 +40,19 @@ def numbers(serial):
     return have
 
 
+def processes(word):
+    """The numbers of the processes that have it in their command line."""
+    found = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{number}/cmdline", "rb") as file:
+                if word.encode() in file.read():
+                    found.append(number)
+        except OSError:
+            pass
+    return found
+
+
 def gone(paths):
     """Ends QEMUs, by their monitors."""
     for socket in paths:
@@ -132,9 +145,11 @@ def ctrl_c_in_a_fork_leaves_the_guest_running_and_no_stream():
             with subprocess.Popen([TOOL, "fork", qemu.socket, "new", "2", *start],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                   text=True) as tool:
-                while qemu.running() and tool.poll() is None:
-                    pass
-                time.sleep(step * 0.08)
+                # Without --start, while the guest stands still; with it, while the forks load.
+                while tool.poll() is None and (
+                        not os.path.exists(f"{WORK}/new.1.qmp") if start else qemu.running()):
+                    time.sleep(0.005)
+                time.sleep(step * 0.04)
                 tool.send_signal(signal.SIGINT)
                 error = tool.communicate(timeout=60)[1]
             ended.append(tool.returncode)
@@ -148,6 +163,7 @@ def ctrl_c_in_a_fork_leaves_the_guest_running_and_no_stream():
             else:
                 check(False, f"status {tool.returncode}: {error}")
             check(names() == [], names())
+            check(processes("new.1.ram") == [], "a fork runs on")
             check(not any(name.startswith("new") for name in os.listdir(WORK)), os.listdir(WORK))
         qemu.counts_on()
         note(f"statuses: {ended}")
