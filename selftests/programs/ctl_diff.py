@@ -133,7 +133,7 @@ def what_is_cut_or_damaged_changes_nothing():
     ctl("diff", "a", "b", "--export", "/dev/full", status=ROOM)
     small = f"{WORK}/small"
     os.mkdir(small)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "small", small], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "small", small], check=True)
     ctl("diff", "a", "b", "--export", f"{small}/increment", status=ROOM)
     check(os.listdir(small) == [], os.listdir(small))
     subprocess.run(["umount", small], check=True)
