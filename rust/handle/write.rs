@@ -6,7 +6,10 @@ use super::Handle;
 use crate::{
     qemu_file::is_latched,
     sized_buffer::Progress,
-    stream::Writer,
+    stream::{
+        Allowance,
+        Writer, //
+    },
     sys::{
         file::{
             FileExt,
@@ -248,9 +251,9 @@ impl Handle {
         }
     }
 
-    /// Writes bytes in place, as far as possible. These need no room and no memory, and the stream's
-    /// lock only once. Returns how many. `limit` is set to [`FileExt::write_limit`], if that was
-    /// asked: it sends a signal, and must not be asked twice.
+    /// Writes bytes in place, as far as possible: these need no room and no memory, and the stream's
+    /// lock only once. Returns how many, and what may be done of the rest, if any. `limit` is set to
+    /// [`FileExt::write_limit`], if that was asked: it sends a signal, and must not be asked twice.
     fn overwrite(
         &self,
         writer: &Writer<'_>,
@@ -258,15 +261,29 @@ impl Handle {
         src: &mut SourceIter<'_, '_>,
         wanted: usize,
         limit: &mut Option<usize>,
-    ) -> Result<usize, Stop> {
-        if call.append || !matches!(call.cut, Cut::Anywhere) {
-            return Ok(0);
-        }
-        writer.overwrite(u64::try_from(call.pos).map_err(Error::from)?, src, || {
+    ) -> Result<(usize, Option<Allowance>), Stop> {
+        let pos = u64::try_from(call.pos).map_err(Error::from)?;
+        writer.overwrite(pos, src, wanted, || {
             let allowed = call.file.write_limit(call.pos, wanted)?;
             *limit = Some(allowed);
             self.rate.grant(allowed).ok_or(Stop::Paced)
         })
+    }
+
+    /// How much of the `wanted` bytes may be written now.
+    fn allowance(
+        writer: &Writer<'_>,
+        call: &Call<'_>,
+        wanted: usize,
+        done: usize,
+    ) -> Result<Allowance> {
+        let (pos, cut) = (u64::try_from(call.pos)?, &call.cut);
+        let room = writer.allowance(pos, wanted, matches!(cut, Cut::Nowhere))?;
+        if matches!(cut, Cut::Between(_)) && cut.most(done, room.bytes, wanted) == 0 {
+            // The next item decides whether to wait.
+            return writer.allowance(pos, cut.least(done, wanted), true);
+        }
+        Ok(room)
     }
 
     /// Counts `bytes` that have been written.
@@ -289,27 +306,30 @@ impl Handle {
         if call.append {
             call.pos = i64::try_from(writer.len()).map_err(Error::from)?;
         }
-        let mut limit = None;
-        let bytes = self.overwrite(&writer, call, src, wanted, &mut limit)?;
-        self.note_written(call, bytes, done)?;
-        let wanted = wanted - bytes;
-        if wanted == 0 {
+        let (mut wanted, mut limit) = (wanted, None);
+        let room = if call.append || !matches!(call.cut, Cut::Anywhere) {
+            Some(Self::allowance(&writer, call, wanted, *done)?)
+        } else {
+            let (bytes, room) = self.overwrite(&writer, call, src, wanted, &mut limit)?;
+            if bytes > 0 {
+                self.note_written(call, bytes, done)?;
+                wanted -= bytes;
+                limit = limit.map(|limit| limit - bytes);
+            }
+            room
+        };
+        let Some(room) = room else {
             return Ok(());
-        }
+        };
         let pos = u64::try_from(call.pos).map_err(Error::from)?;
         let cut = &call.cut;
         let least = cut.least(*done, wanted);
-        let mut room = writer.allowance(pos, wanted, matches!(cut, Cut::Nowhere))?;
-        if matches!(cut, Cut::Between(_)) && cut.most(*done, room.bytes, wanted) == 0 {
-            // The next item decides whether to wait.
-            room = writer.allowance(pos, least, true)?;
-        }
         let full = if room.wait { Stop::Full } else { ENOSPC.into() };
         if room.bytes == 0 {
             return Err(full);
         }
         let allowed = match limit {
-            Some(limit) => room.bytes.min(limit - bytes),
+            Some(limit) => room.bytes.min(limit),
             None => call.file.write_limit(call.pos, room.bytes)?,
         };
         let beyond = if allowed < room.bytes {

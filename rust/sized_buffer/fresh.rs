@@ -75,8 +75,11 @@ impl SizedBuffer {
             let at = pos.saturating_add(bytes as u64);
             let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
             let wanted = source.remaining().min(left);
-            let found = self.tree.find_exclusive(at / PAGE_BYTES);
-            let Some((leaf, slot)) = found.filter(|_| wanted > 0) else {
+            let found = match wanted {
+                0 => None,
+                _ => self.tree.find_exclusive(at / PAGE_BYTES),
+            };
+            let Some((leaf, slot)) = found else {
                 return Progress { bytes, end: Ok(()) };
             };
             let head = (at % PAGE_BYTES) as usize;

@@ -38,7 +38,10 @@ pub(crate) use self::{
     },
     quota::Account,
     read::Patience,
-    write::Writer,
+    write::{
+        Allowance,
+        Writer, //
+    },
 };
 
 use crate::{

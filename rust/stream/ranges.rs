@@ -35,12 +35,12 @@ pub(super) struct RangeLock {
 }
 
 /// What a task has locked, until this is dropped.
-pub(super) struct RangeGuard<'a>(#[allow(dead_code, reason = "held to be dropped")] Held<'a>);
+pub(super) struct RangeGuard<'a>(Held<'a>);
 
 /// What is held.
 enum Held<'a> {
     All(#[allow(dead_code, reason = "held to be dropped")] WriteGuard<'a, ()>),
-    Range(#[allow(dead_code, reason = "held to be dropped")] Entered<'a>),
+    Range(Entered<'a>),
 }
 
 /// A range in the table. Fields are dropped after `drop`, so the range leaves the table before the
@@ -48,6 +48,7 @@ enum Held<'a> {
 struct Entered<'a> {
     lock: &'a RangeLock,
     entry: usize,
+    is_only: bool,
     _all: ReadGuard<'a, ()>,
 }
 
@@ -83,10 +84,11 @@ impl RangeLock {
     }
 
     fn enter<'a>(&'a self, all: ReadGuard<'a, ()>, range: Range<u64>) -> Option<RangeGuard<'a>> {
-        let entry = self.ranges.lock().enter(range)?;
+        let (entry, is_only) = self.ranges.lock().enter(range)?;
         Some(RangeGuard(Held::Range(Entered {
             lock: self,
             entry,
+            is_only,
             _all: all,
         })))
     }
@@ -96,6 +98,14 @@ impl RangeGuard<'_> {
     /// Whether all positions are locked.
     pub(super) fn is_all(&self) -> bool {
         matches!(self.0, Held::All(_))
+    }
+
+    /// Whether nobody else had locked anything when this was locked.
+    pub(super) fn is_only(&self) -> bool {
+        match &self.0 {
+            Held::All(_) => true,
+            Held::Range(entered) => entered.is_only,
+        }
     }
 }
 
@@ -120,8 +130,10 @@ impl Table {
         }
     }
 
-    /// Enters `range`. Returns its entry; `None` if it overlaps another one, or if the table is full.
-    fn enter(&mut self, range: Range<u64>) -> Option<usize> {
+    /// Enters `range`. Returns its entry, and whether it is the only one; `None` if it overlaps
+    /// another one, or if the table is full.
+    fn enter(&mut self, range: Range<u64>) -> Option<(usize, bool)> {
+        let is_only = self.used == 0;
         let mut left = self.used;
         while left != 0 {
             let (start, end) = self.entries.get(left.trailing_zeros() as usize)?;
@@ -133,7 +145,7 @@ impl Table {
         let free = self.used.trailing_ones() as usize;
         *self.entries.get_mut(free)? = (range.start, range.end);
         self.used |= 1 << free;
-        Some(free)
+        Some((free, is_only))
     }
 
     /// Removes an entry.
@@ -149,14 +161,14 @@ mod tests {
     #[test]
     fn ranges_that_overlap_exclude_each_other() {
         let mut table = Table::new();
-        assert_eq!(table.enter(10..20), Some(0));
-        assert_eq!(table.enter(20..30), Some(1));
+        assert_eq!(table.enter(10..20), Some((0, true)));
+        assert_eq!(table.enter(20..30), Some((1, false)));
         for range in [0..11, 19..20, 12..13, 0..100, 29..40] {
             assert_eq!(table.enter(range), None);
         }
-        assert_eq!(table.enter(0..10), Some(2));
+        assert_eq!(table.enter(0..10), Some((2, false)));
         table.leave(0);
-        assert_eq!(table.enter(12..19), Some(0));
+        assert_eq!(table.enter(12..19), Some((0, false)));
     }
 
     #[test]
@@ -164,10 +176,10 @@ mod tests {
         let mut table = Table::new();
         for entry in 0..MAX_RANGES {
             let start = entry as u64;
-            assert_eq!(table.enter(start..start + 1), Some(entry));
+            assert_eq!(table.enter(start..start + 1), Some((entry, entry == 0)));
         }
         assert_eq!(table.enter(100..101), None);
         table.leave(7);
-        assert_eq!(table.enter(100..101), Some(7));
+        assert_eq!(table.enter(100..101), Some((7, false)));
     }
 }

@@ -42,6 +42,9 @@ use kernel::{
 /// The most bytes of a short write, which does not take the lock for each of its parts.
 const SHORT: usize = 64 << 10;
 
+/// The most bytes that a task copies under the write side because no other task writes.
+const FEW: usize = 4 * PAGE_SIZE;
+
 impl Stream {
     /// Waits until no other change is being made. `EINTR` if the task is being killed.
     pub(crate) fn lock_for_writing(&self) -> Result<Writer<'_>> {
@@ -145,6 +148,19 @@ impl Inner {
         }
         Ok(())
     }
+
+    /// As [`Writer::room`].
+    fn room(&self, pos: u64, wanted: usize, whole: bool) -> Allowance {
+        let room = self
+            .ceiling()
+            .map_or(u64::MAX, |ceiling| ceiling.saturating_sub(pos));
+        let bytes = usize::try_from(room).map_or(wanted, |room| room.min(wanted));
+        let fits = !whole || self.max_len.is_none_or(|most| wanted as u64 <= most);
+        Allowance {
+            bytes,
+            wait: bytes < wanted && fits && self.can_drain(),
+        }
+    }
 }
 
 /// The part of a write that may be done now.
@@ -179,6 +195,18 @@ impl Writer<'_> {
     /// if `pos` has been drained.
     pub(crate) fn allowance(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
         let room = self.room(pos, wanted, whole)?;
+        self.paid_for(pos, room)
+    }
+
+    /// As [`Writer::allowance`], but for the user.
+    pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
+        let view = self.stream.without_drained();
+        view.may_write(pos)?;
+        Ok(view.room(pos, wanted, whole))
+    }
+
+    /// What is paid for of `room` for a write at `pos`.
+    fn paid_for(&self, pos: u64, room: Allowance) -> Result<Allowance> {
         match usize::try_from(self.pay(pos, room.bytes as u64))? {
             paid if paid < room.bytes => Ok(Allowance {
                 bytes: paid,
@@ -188,43 +216,33 @@ impl Writer<'_> {
         }
     }
 
-    /// As [`Writer::allowance`], but for the user.
-    pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
-        let inner = self.stream.without_drained();
-        inner.may_write(pos)?;
-        let room = inner
-            .ceiling()
-            .map_or(u64::MAX, |ceiling| ceiling.saturating_sub(pos));
-        let bytes = usize::try_from(room).map_or(wanted, |room| room.min(wanted));
-        let fits = !whole || inner.max_len.is_none_or(|most| wanted as u64 <= most);
-        Ok(Allowance {
-            bytes,
-            wait: bytes < wanted && fits && inner.can_drain(),
-        })
-    }
-
     /// Writes up to a slice of the bytes of `src` at `pos` in place, at most as many as `allow` says,
-    /// where that changes nothing but the bytes. Returns the number of bytes: 0 if the first one
-    /// cannot be written so.
+    /// where that changes nothing but the bytes. Returns the number of bytes, 0 if the first one
+    /// cannot be written so, and what may be done of the rest of the `wanted` bytes, if there is one.
     ///
-    /// Fails as [`Writer::room`] and `allow` do.
+    /// Fails as [`Writer::allowance`] and `allow` do.
     pub(crate) fn overwrite<E: From<Error>>(
         &self,
         pos: u64,
         src: &mut SourceIter<'_, '_>,
+        wanted: usize,
         allow: impl FnOnce() -> Result<usize, E>,
-    ) -> Result<usize, E> {
-        let view = self.stream.read_bytes();
+    ) -> Result<(usize, Option<Allowance>), E> {
+        let view = self.stream.without_drained();
         view.may_write(pos)?;
-        if pos >= view.buffer.len() {
-            return Ok(0);
+        let mut bytes = 0;
+        if pos < view.buffer.len() {
+            let allowed = allow()?.min(SLICE);
+            bytes = view.buffer.overwrite(pos, src.limit(allowed)).bytes;
         }
-        let allowed = allow()?.min(SLICE);
-        let bytes = view.buffer.overwrite(pos, src.limit(allowed)).bytes;
-        if bytes > 0 {
-            self.publish_in_place(view);
+        let (next, left) = (pos.saturating_add(bytes as u64), wanted - bytes);
+        let room = (left > 0).then(|| view.room(next, left, false));
+        match bytes {
+            0 => drop(view),
+            _ => self.publish_in_place(view),
         }
-        Ok(bytes)
+        let room = room.map(|room| self.paid_for(next, room)).transpose()?;
+        Ok((bytes, room))
     }
 
     /// Publishes bytes that were written in place.
@@ -239,7 +257,9 @@ impl Writer<'_> {
     /// `EFAULT` if the source cannot be read, `ENOMEM`, `EFBIG`, `ENXIO` for what is drained
     /// meanwhile, `EINTR` if the task is being killed; what went before counts.
     pub(crate) fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, limit: usize) -> Progress {
-        let is_alone = self.guard.is_all();
+        // To fill new pages first costs a short write a fifth more instructions. It is not worth that
+        // if nobody else writes.
+        let is_alone = self.guard.is_all() || (limit <= FEW && self.guard.is_only());
         copy_in(src, limit, |done, src| {
             let here = pos.saturating_add(done as u64);
             match is_alone {

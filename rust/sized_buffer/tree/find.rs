@@ -84,9 +84,18 @@ impl Tree {
     /// Every other owner of a node is recorded, in interior nodes, or has cleared the marks, in
     /// leaves.
     pub(in crate::sized_buffer) fn find_exclusive(&self, index: u64) -> Option<(&Leaf, usize)> {
-        match self.find_with_owners(index) {
-            (Found::Leaf(leaf, slot), owners) if !owners.recorded => Some((leaf, slot)),
-            _ => None,
+        let mut level = self.level;
+        let mut link = self.root.as_ref().filter(|_| index < span(level + 1));
+        while let Some(Node::Interior(node)) = link.map(|node| &**node) {
+            link = node
+                .children
+                .get(slot(index, level))
+                .filter(|_| !node.shared.load(Relaxed));
+            level = level.saturating_sub(1);
+        }
+        match &**link? {
+            Node::Leaf(leaf) => Some((leaf, slot(index, 0))),
+            Node::Interior(_) => None,
         }
         .filter(|(leaf, slot)| leaf.get(*slot).is_some() && leaf.is_marked(*slot))
     }
