@@ -162,14 +162,14 @@ impl LeafMut<'_> {
 
 #[kunit_tests(qemufile_sized_buffer_fresh)]
 mod tests {
-    use super::*;
-
-    const PAGES: [u8; 20 * PAGE_SIZE] = [7; 20 * PAGE_SIZE];
-
-    fn byte_at(buffer: &SizedBuffer, pos: u64) -> Option<u8> {
-        let mut byte = [0xff];
-        (buffer.read_at(pos, &mut byte) == 1).then_some(byte[0])
-    }
+    use super::{
+        super::write::tests::{
+            byte_at,
+            Half,
+            PAGES, //
+        },
+        *, //
+    };
 
     #[test]
     fn only_exclusive_bytes_before_the_end_are_overwritten() -> Result {
@@ -270,20 +270,5 @@ mod tests {
         assert_eq!(byte_at(&buffer, PAGE_BYTES), Some(0));
         assert_eq!(byte_at(&buffer, buffer.len() - 1), Some(7));
         Ok(())
-    }
-
-    /// A source that fails after some bytes.
-    struct Half<'a>(&'a [u8], usize);
-
-    impl Source for Half<'_> {
-        fn remaining(&self) -> usize {
-            self.0.remaining()
-        }
-
-        fn copy_to_page(&mut self, page: &PageRef, offset: usize, len: usize) -> usize {
-            let moved = self.0.copy_to_page(page, offset, len.min(self.1));
-            self.1 -= moved;
-            moved
-        }
     }
 }

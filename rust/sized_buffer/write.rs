@@ -168,13 +168,13 @@ impl LeafMut<'_> {
 }
 
 #[kunit_tests(qemufile_sized_buffer_write)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::sys::page::PageRef;
 
-    const PAGES: [u8; 20 * PAGE_SIZE] = [7; 20 * PAGE_SIZE];
+    pub(in crate::sized_buffer) const PAGES: [u8; 20 * PAGE_SIZE] = [7; 20 * PAGE_SIZE];
 
-    fn byte_at(buffer: &SizedBuffer, pos: u64) -> Option<u8> {
+    pub(in crate::sized_buffer) fn byte_at(buffer: &SizedBuffer, pos: u64) -> Option<u8> {
         let mut byte = [0xff];
         (buffer.read_at(pos, &mut byte) == 1).then_some(byte[0])
     }
@@ -238,8 +238,11 @@ mod tests {
         Ok(())
     }
 
-    /// A source that fails halfway.
-    struct Half<'a>(&'a [u8], usize);
+    /// A source that fails after some bytes.
+    pub(in crate::sized_buffer) struct Half<'a>(
+        pub(in crate::sized_buffer) &'a [u8],
+        pub(in crate::sized_buffer) usize,
+    );
 
     impl Source for Half<'_> {
         fn remaining(&self) -> usize {
