@@ -4,6 +4,7 @@
 //!
 //! The lock order is in [`locks`], which also has all entrances to [`Inner`].
 
+mod beside;
 mod compare;
 mod drain;
 mod locks;

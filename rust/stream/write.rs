@@ -3,24 +3,20 @@
 //! Writing bytes, and waiting for room.
 
 use super::{
-    locks::View,
     ranges::RangeGuard,
     stall::Stall,
     Inner,
     Property,
     Stream,
-    PAGE_BYTES,
     SLICE, //
 };
 use crate::{
     sized_buffer::{
-        Fresh,
         Progress,
         SizedBuffer, //
     },
     sys::{
         compat::as_millis_ceil,
-        copy::Source,
         iov::SourceIter,
         page::PAGE_SIZE,
         sched::fatal_signal_pending, //
@@ -38,9 +34,6 @@ use kernel::{
         Delta, //
     },
 };
-
-/// The most bytes of a short write, which does not take the lock for each of its parts.
-const SHORT: usize = 64 << 10;
 
 /// The most bytes that a task copies under the write side because no other task writes.
 const FEW: usize = 4 * PAGE_SIZE;
@@ -138,7 +131,7 @@ impl Inner {
     ///
     /// `EPERM` if the stream is sealed, or only appended to and `pos` is before its end; `ENXIO` if
     /// `pos` has been drained.
-    fn may_write(&self, pos: u64) -> Result {
+    pub(super) fn may_write(&self, pos: u64) -> Result {
         let before_end = pos < self.buffer.len();
         if self.is(Property::Sealed) || (self.is(Property::AppendOnly) && before_end) {
             return Err(EPERM);
@@ -150,7 +143,7 @@ impl Inner {
     }
 
     /// As [`Writer::room`].
-    fn room(&self, pos: u64, wanted: usize, whole: bool) -> Allowance {
+    pub(super) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Allowance {
         let room = self
             .ceiling()
             .map_or(u64::MAX, |ceiling| ceiling.saturating_sub(pos));
@@ -206,7 +199,7 @@ impl Writer<'_> {
     }
 
     /// What is paid for of `room` for a write at `pos`.
-    fn paid_for(&self, pos: u64, room: Allowance) -> Result<Allowance> {
+    pub(super) fn paid_for(&self, pos: u64, room: Allowance) -> Result<Allowance> {
         match usize::try_from(self.pay(pos, room.bytes as u64))? {
             paid if paid < room.bytes => Ok(Allowance {
                 bytes: paid,
@@ -214,42 +207,6 @@ impl Writer<'_> {
             }),
             _ => Ok(room),
         }
-    }
-
-    /// Writes up to a slice of the bytes of `src` at `pos` in place, at most as many as `allow` says,
-    /// where that changes nothing but the bytes. Returns the number of bytes, 0 if the first one
-    /// cannot be written so, and what may be done of the rest of the `wanted` bytes, if there is one.
-    ///
-    /// Fails as [`Writer::allowance`] and `allow` do.
-    pub(crate) fn overwrite<E: From<Error>>(
-        &self,
-        pos: u64,
-        src: &mut SourceIter<'_, '_>,
-        wanted: usize,
-        allow: impl FnOnce() -> Result<usize, E>,
-    ) -> Result<(usize, Option<Allowance>), E> {
-        let view = self.stream.without_drained();
-        view.may_write(pos)?;
-        let mut bytes = 0;
-        if pos < view.buffer.len() {
-            let allowed = allow()?.min(SLICE);
-            bytes = view.buffer.overwrite(pos, src.limit(allowed)).bytes;
-        }
-        let (next, left) = (pos.saturating_add(bytes as u64), wanted - bytes);
-        let room = (left > 0).then(|| view.room(next, left, false));
-        match bytes {
-            0 => drop(view),
-            _ => self.publish_in_place(view),
-        }
-        let room = room.map(|room| self.paid_for(next, room)).transpose()?;
-        Ok((bytes, room))
-    }
-
-    /// Publishes bytes that were written in place.
-    fn publish_in_place(&self, view: View<'_>) {
-        view.note_change();
-        drop(view);
-        self.stream.notify_readers();
     }
 
     /// Copies up to `limit` bytes from `src` to the stream, from `pos` on.
@@ -270,57 +227,16 @@ impl Writer<'_> {
     }
 
     /// Writes the bytes of `src` at `here`, while others wait.
-    fn write_slice(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
+    pub(super) fn write_slice(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
         self.change(here, |buffer| buffer.write_from(here, src))
     }
 
-    /// As [`Writer::write_slice`], for some of the bytes. Others write elsewhere meanwhile.
-    ///
-    /// Existing pages are written in place, under the read side of the lock. New pages are filled
-    /// without the lock, and then put into the buffer. All else is done as [`Writer::write_slice`]
-    /// does it: up to the end of the page, or all of a short write.
-    fn write_beside_others(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
-        let wanted = src.remaining();
-        let fresh = {
-            let view = self.stream.read_bytes();
-            if here < view.draining.position() {
-                return Progress::none(ENXIO);
-            }
-            let progress = view.buffer.overwrite(here, src);
-            if progress.bytes > 0 {
-                self.publish_in_place(view);
-                return progress;
-            }
-            if progress.end.is_err() {
-                return progress;
-            }
-            view.buffer.fresh_pages(here, wanted / PAGE_SIZE)
-        };
-        let bytes = fresh * PAGE_SIZE;
-        if bytes > 0 && (bytes == wanted || wanted > SHORT) {
-            return self.write_fresh(here, src.limit(bytes));
-        }
-        let to_page = (PAGE_BYTES - here % PAGE_BYTES) as usize;
-        let most = if wanted > SHORT { to_page } else { wanted };
-        self.write_slice(here, src.limit(most))
-    }
-
-    /// Writes the bytes of `src`, whole pages, at `here`. They are copied to new pages before the
-    /// lock is taken.
-    fn write_fresh(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
-        let (fresh, end) = match Fresh::new(here, src) {
-            Ok(filled) => filled,
-            Err(err) => return Progress::none(err),
-        };
-        let put = self.change(here, |buffer| buffer.put_fresh(fresh));
-        Progress {
-            bytes: put.bytes,
-            end: put.end.and(end),
-        }
-    }
-
     /// Changes the bytes from `here` on, and publishes what has been written.
-    fn change(&self, here: u64, write: impl FnOnce(&mut SizedBuffer) -> Progress) -> Progress {
+    pub(super) fn change(
+        &self,
+        here: u64,
+        write: impl FnOnce(&mut SizedBuffer) -> Progress,
+    ) -> Progress {
         let mut inner = self.stream.change_bytes();
         if here < inner.draining.position() {
             return Progress::none(ENXIO);
