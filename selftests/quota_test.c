@@ -141,6 +141,61 @@ TEST_F(quota, writers_at_once_share_it_to_the_last_page)
 	}
 }
 
+/* A write of one byte in a thread of its own. */
+struct byte_write {
+	int fd;
+	const char *byte;
+	off_t pos;
+	ssize_t result;
+	int error;
+	pthread_t thread;
+};
+
+static void *write_byte(void *arg)
+{
+	struct byte_write *call = arg;
+
+	call->result = pwrite(call->fd, call->byte, 1, call->pos);
+	call->error = errno;
+	return NULL;
+}
+
+/* The last page of the quota is paid for by a write that is slow. Another write needs no other. */
+TEST_F(quota, writes_at_once_of_a_page_need_it_once)
+{
+	int fd = open_device(O_RDWR), other = open_device(O_RDWR), uffd;
+	struct byte_write slow = { .fd = fd, .pos = 0 };
+	struct byte_write second = { .fd = fd, .pos = 1, .byte = "x" };
+	struct iovec iov = { .iov_base = "x", .iov_len = 1 };
+	struct pollfd poll_fd = { .events = POLLIN };
+	char *memory;
+
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(MOST - PAGE, put_at(other, 0, MOST - PAGE, 1));
+	ASSERT_EQ(0, become(0));
+	uffd = slow_memory(&memory, PAGE);
+	ASSERT_EQ(0, become(USER));
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
+	slow.byte = memory;
+	poll_fd.fd = uffd;
+	ASSERT_EQ(0, pthread_create(&slow.thread, NULL, write_byte, &slow));
+	ASSERT_EQ(1, poll(&poll_fd, 1, 5000));
+	EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(fd, &iov, 1, 1, RWF_NOWAIT)));
+	ASSERT_EQ(0, pthread_create(&second.thread, NULL, write_byte, &second));
+	sleep_ms(50);
+	EXPECT_TRUE(bring(uffd, memory, 0));
+	pthread_join(slow.thread, NULL);
+	pthread_join(second.thread, NULL);
+	EXPECT_EQ(1, slow.result);
+	EXPECT_EQ(1, second.result) TH_LOG("%s", strerror(second.error));
+	EXPECT_EQ(0, fsync(fd));
+	EXPECT_EQ(PAGE, allocated(fd));
+	EXPECT_EQ(ENOSPC, ERRNO_OF(pwrite(fd, "x", 1, PAGE)));
+	close(uffd);
+}
+
 TEST_F(quota, stores_through_a_mapping_count)
 {
 	int fd = open_device(O_RDWR), other = open_file(O_RDWR);

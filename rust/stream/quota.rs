@@ -10,8 +10,8 @@
 //! a user: a reader could use up the writer's quota.
 //!
 //! A change is paid for before it takes memory ([`Writer::pay`]), so the sum never exceeds the
-//! limit. Each [`Writer`] knows what it has paid: several write at once. The unused part is given
-//! back when it is dropped.
+//! limit. Each [`Writer`] knows what it has paid: several write at once, but not to one page. The
+//! unused part is given back when it is dropped.
 //!
 //! The file is long because an account, its users and the paying are one rule, with its tests.
 

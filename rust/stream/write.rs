@@ -8,6 +8,7 @@ use super::{
     Inner,
     Property,
     Stream,
+    PAGE_BYTES,
     SLICE, //
 };
 use crate::{
@@ -54,7 +55,7 @@ impl Stream {
     ///
     /// Locks all positions of an append-only stream: where its end is decides about a write.
     pub(crate) fn lock_range_for_writing(&self, range: Range<u64>) -> Result<Writer<'_>> {
-        let guard = self.locks.writing().lock_range(range)?;
+        let guard = self.locks.writing().lock_range(self.to_lock(range))?;
         match guard.is_all() || !self.append_only.load(Relaxed) {
             true => Ok(self.writer(guard)),
             false => {
@@ -66,6 +67,7 @@ impl Stream {
 
     /// As [`Stream::lock_range_for_writing`], or `EAGAIN` if that would wait.
     pub(crate) fn try_lock_range_for_writing(&self, range: Range<u64>) -> Result<Writer<'_>> {
+        let range = self.to_lock(range);
         let guard = self.locks.writing().try_lock_range(range).ok_or(EAGAIN)?;
         match self.append_only.load(Relaxed) {
             false => Ok(self.writer(guard)),
@@ -73,6 +75,15 @@ impl Stream {
                 drop(guard);
                 self.try_lock_for_writing()
             }
+        }
+    }
+
+    /// What to lock for a write of `range`. Where memory counts, two writers never have a page in
+    /// common: each would pay for it, and one of them may find that no quota is left.
+    fn to_lock(&self, range: Range<u64>) -> Range<u64> {
+        match self.counted {
+            true => range.start / PAGE_BYTES * PAGE_BYTES..range.end.next_multiple_of(PAGE_BYTES),
+            false => range,
         }
     }
 
