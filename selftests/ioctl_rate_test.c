@@ -361,6 +361,73 @@ TEST_F(rate, spliced_pages_count_against_the_rate)
 	close(pipe_fds[1]);
 }
 
+/* A page for a handle whose rate allows one at a time, moved or copied. */
+struct page_to_go {
+	int fd, pipe[2];
+	off_t pos;
+	pthread_barrier_t *start;
+	ssize_t result;
+	pthread_t thread;
+};
+
+static void *let_it_go(void *arg)
+{
+	static const char bytes[PAGE];
+	struct page_to_go *page = arg;
+	off_t pos = page->pos;
+
+	pin_to(pos != 0);
+	pthread_barrier_wait(page->start);
+	page->result = page->pipe[0] < 0 ? pwrite(page->fd, bytes, PAGE, pos) :
+		splice(page->pipe[0], NULL, page->fd, &pos, PAGE, SPLICE_F_NONBLOCK);
+	return NULL;
+}
+
+/* How many of two writers at once get through within the time of one; -1 if something fails. */
+static int pages_that_go(bool moved)
+{
+	static const char bytes[PAGE];
+	struct page_to_go pages[2];
+	pthread_barrier_t start;
+	long long begin;
+	int fd = open_device(O_RDWR | O_NONBLOCK), went = 0;
+
+	ask(fd, QEMUFILE_RATE_SET, 10 * PAGE, QEMUFILE_RATE_KEEP);
+	pthread_barrier_init(&start, NULL, 3);
+	for (int i = 0; i < 2; i++) {
+		pages[i] = (struct page_to_go){
+			.fd = fd, .pipe = { -1, -1 }, .pos = i * MiB, .start = &start,
+		};
+		if (moved && (pipe(pages[i].pipe) || write(pages[i].pipe[1], bytes, PAGE) != PAGE))
+			return -1;
+		if (pthread_create(&pages[i].thread, NULL, let_it_go, &pages[i]))
+			return -1;
+	}
+	begin = now_ms();
+	pthread_barrier_wait(&start);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(pages[i].thread, NULL);
+		went += pages[i].result > 0;
+		if (moved) {
+			close(pages[i].pipe[0]);
+			close(pages[i].pipe[1]);
+		}
+	}
+	close(fd);
+	/* After that the next one may go. */
+	return now_ms() - begin < 90 ? went : 1;
+}
+
+TEST_F(rate, writers_at_once_do_not_have_more_of_it)
+{
+	for (int moved = 0; moved < 2; moved++) {
+		long long end = now_ms() + RACE_MS;
+
+		while (now_ms() < end)
+			ASSERT_EQ(1, pages_that_go(moved)) TH_LOG("moved: %d", moved);
+	}
+}
+
 /* Edge-triggered: the edge comes with the tokens, though nobody polls meanwhile. */
 TEST_F(rate, a_paced_writer_gets_its_edge)
 {

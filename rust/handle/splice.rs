@@ -96,8 +96,13 @@ impl SpliceWrite<'_> {
         let Ok(at) = u64::try_from(pos) else {
             return false;
         };
-        let range = at..at.saturating_add(PAGE_SIZE as u64);
-        let Ok(writer) = self.handle.stream().lock_range_for_writing(range) else {
+        let (stream, rate) = (self.handle.stream(), &self.handle.rate);
+        // As for a write: a kept rate is asked by one writer at a time.
+        let writer = match rate.is_kept() {
+            true => stream.lock_for_writing(),
+            false => stream.lock_range_for_writing(at..at.saturating_add(PAGE_SIZE as u64)),
+        };
+        let Ok(writer) = writer else {
             return false;
         };
         let room = writer
@@ -106,7 +111,6 @@ impl SpliceWrite<'_> {
         if room != Ok(PAGE_SIZE) || self.file.write_limit(pos, PAGE_SIZE) != Ok(PAGE_SIZE) {
             return false;
         }
-        let rate = &self.handle.rate;
         if rate.grant(PAGE_SIZE) != Some(PAGE_SIZE) {
             return false;
         }

@@ -354,8 +354,9 @@ impl Handle {
         } else {
             writer.write(pos, src, granted)
         };
-        drop(writer);
+        // Before others write: a kept rate is asked by one writer at a time.
         self.note_written(call, progress.bytes, done)?;
+        drop(writer);
         progress.end?;
         if granted < fits {
             return Err(Stop::Paced);
