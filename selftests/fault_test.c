@@ -302,11 +302,14 @@ TEST_F(fault, pages_may_vanish_during_a_write)
 	pin_to(0);
 	for (int round = 0; now_ms() < end; round++) {
 		char one = 1 + round % 100;
+		int wrong;
 
 		memset(disturber.memory, one, MiB);
+		memset(copy, 'r', MiB);
 		ASSERT_EQ(MiB - 7, pwrite(self->fd, disturber.memory + 7, MiB - 7, 3));
 		ASSERT_EQ(MiB - 7, pread(self->fd, copy, MiB - 7, 3));
-		ASSERT_EQ(-1, ones_or_zeros(copy, MiB - 7, one));
+		wrong = ones_or_zeros(copy, MiB - 7, one);
+		ASSERT_EQ(-1, wrong) TH_LOG("round %d, %d instead of %d", round, copy[wrong], one);
 	}
 	disturber.over = 1;
 	pthread_join(thread, NULL);
