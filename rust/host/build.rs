@@ -4,6 +4,7 @@
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(CONFIG_KUNIT, values(\"y\"))");
+    println!("cargo::rustc-check-cfg=cfg(linux_7_2)");
     println!("cargo::rustc-cfg=CONFIG_KUNIT=\"y\"");
     println!("cargo::rerun-if-changed=build.rs");
 }

@@ -11,6 +11,9 @@ use kernel::{
     },
 };
 
+#[cfg(linux_7_2)]
+use crate::sys::compat::ENOBUFS;
+
 /// The call can be repeated unchanged.
 const AGAIN: [Error; 3] = [EAGAIN, EINTR, ERESTARTSYS];
 

@@ -24,6 +24,7 @@ use crate::{
     sized_buffer::SizedBuffer,
     sys::{
         alloc::GFP_STREAM,
+        compat::parameter,
         user::{
             current_is_unlimited,
             current_user,
@@ -224,7 +225,7 @@ impl Quota {
 
     /// The current task's user; [`None`] if that user's streams do not count.
     fn user() -> Result<Option<UserStream>> {
-        let max = *crate::module_parameters::max_user_bytes.value_ref();
+        let max = parameter(&crate::module_parameters::max_user_bytes);
         if max == 0 || current_is_unlimited() {
             return Ok(None);
         }

@@ -16,6 +16,7 @@ use crate::{
         Sink, //
     },
     sys::{
+        compat::ENOBUFS,
         iov::DestIter,
         sched::fatal_signal_pending, //
     },

@@ -11,7 +11,10 @@
 //!
 //! [`PollCondVar`]: kernel::sync::poll::PollCondVar
 
-use super::bindings as helpers;
+use super::{
+    bindings as helpers,
+    compat::smp_mb, //
+};
 use core::{
     marker::PhantomData,
     ops::BitOr, //
@@ -26,10 +29,6 @@ use kernel::{
     fs::File,
     prelude::*,
     sync::{
-        barrier::{
-            smp_mb,
-            Full, //
-        },
         Arc,
         LockClassKey, //
     },
@@ -258,7 +257,7 @@ impl Follower {
             }
         });
         // As in `poll_wait()`: pairs with the barrier of the leader's `has_sleeper`.
-        smp_mb(Full);
+        smp_mb();
     }
 
     /// Wakes those who wait in this queue for any of `events`.

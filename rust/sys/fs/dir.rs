@@ -148,7 +148,10 @@ pub(super) struct Operations<T>(PhantomData<T>);
 
 impl<T: FileSystem> Operations<T> {
     const TABLE: bindings::inode_operations = bindings::inode_operations {
+        #[cfg(not(linux_7_2))]
         create: Some(Self::create),
+        #[cfg(linux_7_2)]
+        create: Some(Self::create_7_2),
         lookup: Some(bindings::simple_lookup),
         link: Some(Self::link),
         unlink: Some(Self::unlink),
@@ -189,6 +192,23 @@ impl<T: FileSystem> Operations<T> {
             unsafe { new.instantiate(new.regular::<T>(mode)?) };
             Ok(0)
         })
+    }
+
+    /// As `create`. Linux 7.2 also says whether the file must be new; it is.
+    ///
+    /// # Safety
+    ///
+    /// As for `create`.
+    #[cfg(linux_7_2)]
+    unsafe extern "C" fn create_7_2(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: u16,
+        _exclusive: bool,
+    ) -> c_int {
+        // SAFETY: By the caller's promise.
+        unsafe { Self::create(idmap, dir, dentry, mode) }
     }
 
     /// # Safety
