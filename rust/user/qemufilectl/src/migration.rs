@@ -135,7 +135,8 @@ impl Stream {
         parser.read()?;
         // With mapped-ram, not what was read. A pipe has no offset.
         let read = parser.file.ftell_fast();
-        parser.stream.bytes = parser.file.get_offset().unwrap_or(read);
+        let end = parser.file.get_offset().unwrap_or(read);
+        parser.stream.bytes = end + u64::from(parser.is_over);
         Ok(parser.stream)
     }
 
@@ -234,6 +235,8 @@ struct Parser<'a, B: Backend> {
     block: Option<usize>,
     /// The sections that are sent in parts: index by number.
     numbers: BTreeMap<u32, usize>,
+    /// Whether nothing follows the mark of the end, which is the next byte.
+    is_over: bool,
 }
 
 impl<'a, B: Backend> Parser<'a, B> {
@@ -246,6 +249,7 @@ impl<'a, B: Backend> Parser<'a, B> {
             },
             block: None,
             numbers: BTreeMap::new(),
+            is_over: false,
         }
     }
 
@@ -338,6 +342,9 @@ impl<'a, B: Backend> Parser<'a, B> {
     fn read(&mut self) -> Result {
         self.magic()?;
         loop {
+            if self.is_over {
+                return Ok(());
+            }
             match self.byte()? {
                 END_OF_FILE => break,
                 SECTION_START => self.start()?,
@@ -480,12 +487,25 @@ impl<'a, B: Backend> Parser<'a, B> {
         }
     }
 
-    /// Whether a section can begin here. Looks at no byte that the stream may not have.
+    /// Whether a section can begin here. Looks at no byte that the stream may not have, but for the
+    /// one after the mark of the end.
     fn is_at_a_head(&mut self) -> Result<bool> {
         let mut head = [0; 10];
         let kind = self.file.peek_byte(0);
         Ok(match self.got(kind)? {
-            END_OF_FILE | COMMAND => true,
+            // Bytes of a device, zeros above all, may look like a footer and this mark. The mark is
+            // followed by QEMU's description, or by nothing.
+            END_OF_FILE => match self.file.peek_byte(1) {
+                Ok(kind) => kind == DESCRIPTION,
+                Err(Error::IO) => {
+                    // The error stays in the file: nothing can be read after this.
+                    self.is_over = true;
+                    true
+                }
+                Err(Error::AGAIN) => true,
+                Err(error) => return self.broken(error.to_string()),
+            },
+            COMMAND => true,
             SECTION_PART | SECTION_END => {
                 let got = self.file.peek_buffer(&mut head[..4], 1);
                 self.got(got)?;
@@ -679,9 +699,11 @@ mod tests {
 
     fn device(file: &mut QemuFile<'_, Buffer>) -> Test {
         section(file, SECTION_FULL, 7, "timer")?;
-        // It holds what looks like its footer.
+        // It holds what looks like its footer, also with the mark of the end after it.
         footer(file, 7)?;
         file.put_be32(u32::MAX)?;
+        footer(file, 7)?;
+        file.put_be16(u16::from(END_OF_FILE))?;
         footer(file, 7)?;
         file.put_byte(END_OF_FILE)
     }
@@ -714,7 +736,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_taken_apart() -> Test {
-        let stream = match read(whole(6)?) {
+        let stream = match read(whole(13)?) {
             Ok(stream) => stream,
             Err(broken) => panic!("{broken}"),
         };
@@ -725,7 +747,7 @@ mod tests {
         assert_eq!((ram.size, ram.pages, ram.zero_pages), (8192, 1, 1));
         assert_eq!((vga.size, vga.pages, vga.zero_pages), (4096, 1, 0));
         assert_eq!((stream.sections.len(), stream.devices.len()), (1, 1));
-        assert_eq!((stream.devices[0].bytes, stream.devices[0].version), (9, 4));
+        assert_eq!((stream.devices[0].bytes, stream.devices[0].version), (16, 4));
         let comparison = stream.compare().unwrap_or_default();
         assert_eq!((comparison.described, comparison.differences.len()), (1, 0));
         Ok(())
@@ -733,15 +755,15 @@ mod tests {
 
     #[test]
     fn a_difference_to_the_description_is_told() -> Test {
-        let comparison = read(whole(7)?).ok().and_then(|stream| stream.compare());
+        let comparison = read(whole(14)?).ok().and_then(|stream| stream.compare());
         let differences = comparison.unwrap_or_default().differences;
-        assert_eq!(differences, ["timer: 9 bytes, described are 10"]);
+        assert_eq!(differences, ["timer: 16 bytes, described are 17"]);
         Ok(())
     }
 
     #[test]
     fn each_cut_is_told_and_none_is_a_panic() -> Test {
-        let mut file = whole(6)?;
+        let mut file = whole(13)?;
         let bytes = file.buf_get()?.to_vec();
         let after_devices = bytes.len() - 200;
         for len in (0..80).chain(bytes.len() - 300..bytes.len()) {
