@@ -18,8 +18,9 @@
 //! - Another owner of an interior node is another owner of all leaves below it. These are too many
 //!   to clear at once. The node records the fact, and the next change passes it on to the children
 //!   ([`Interior::pass_on`]).
-//! - A page stays exclusive as long as no lock that excludes lending and sharing is released. So a
-//!   write in place needs no exclusive access to the tree ([`fresh`](super::fresh)).
+//! - The buffer's user lends and shares pages under the write side of a lock. So a page stays
+//!   exclusive while the read side is held, and a write in place needs no exclusive access to the
+//!   tree ([`fresh`](super::fresh)).
 //! - A page without the mark is replaced by a copy ([`Leaf::copy_to_own`]). Other holders of the
 //!   old page keep it unchanged.
 //! - A mapping may write to a page only while the page is marked. The buffer's user removes all

@@ -747,7 +747,10 @@ mod tests {
         assert_eq!((ram.size, ram.pages, ram.zero_pages), (8192, 1, 1));
         assert_eq!((vga.size, vga.pages, vga.zero_pages), (4096, 1, 0));
         assert_eq!((stream.sections.len(), stream.devices.len()), (1, 1));
-        assert_eq!((stream.devices[0].bytes, stream.devices[0].version), (16, 4));
+        assert_eq!(
+            (stream.devices[0].bytes, stream.devices[0].version),
+            (16, 4)
+        );
         let comparison = stream.compare().unwrap_or_default();
         assert_eq!((comparison.described, comparison.differences.len()), (1, 0));
         Ok(())
