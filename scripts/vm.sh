@@ -42,7 +42,7 @@ usage() {
 }
 
 args=("$@")
-kernel=stock timeout=600 memory=2048 cpus=2 module=1 log="" kunit="" shares=() append=() icount=""
+kernel=stock timeout=600 memory=2048 cpus='' module=1 log="" kunit="" shares=() append=() icount=""
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) kernel=$2; shift ;;
@@ -50,7 +50,7 @@ while [ $# -gt 0 ]; do
 	--timeout) timeout=$2; shift ;;
 	--memory) memory=$2; shift ;;
 	--cpus) cpus=$2; shift ;;
-	--count-instructions) icount=1 cpus=1 ;;
+	--count-instructions) icount=1 ;;
 	--append) append+=("$2"); shift ;;
 	--log) log=$2; shift ;;
 	--kunit) kunit=1 ;;
@@ -62,6 +62,7 @@ while [ $# -gt 0 ]; do
 	shift
 done
 [ $# -gt 0 ] || { usage >&2; exit 123; }
+cpus=${cpus:-$([ -n "$icount" ] && echo 1 || echo 2)}
 fail() { warn "vm.sh: $*"; exit 123; }
 
 "$TOP/scripts/setup.sh" "$kernel" >&2 || exit 123

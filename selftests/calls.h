@@ -66,6 +66,34 @@ static inline int set_error(int fd, int error)
 	return ioctl(fd, QEMUFILE_IOC_SET_ERROR, &request);
 }
 
+/* The next extent at @start or after it in which two streams differ; length -1 if the call fails. */
+static inline struct qemufile_diff diff_at(int fd, int other, uint64_t start)
+{
+	struct qemufile_diff diff = { .start = start, .fd = other };
+
+	if (ioctl(fd, QEMUFILE_IOC_DIFF, &diff))
+		diff.length = -1;
+	return diff;
+}
+
+/* How many bytes differ; -1 if the extents are not in order. */
+static inline long long differing(int fd, int other)
+{
+	struct qemufile_diff diff = { .start = 0 };
+	long long sum = 0;
+
+	for (;;) {
+		uint64_t from = diff.start + diff.length;
+
+		diff = diff_at(fd, other, from);
+		if (diff.length == 0)
+			return diff.start == from ? sum : -1;
+		if (diff.start < from || diff.length > INT64_MAX)
+			return -1;
+		sum += diff.length;
+	}
+}
+
 /* FICLONERANGE. */
 static inline int clone_range(int to, int from, uint64_t from_pos, uint64_t len, uint64_t to_pos)
 {

@@ -5,34 +5,6 @@
 
 STREAM_FIXTURE(diff)
 
-/* The next difference; a length of -1 if the call fails. */
-static struct qemufile_diff diff_at(int fd, int other, uint64_t start)
-{
-	struct qemufile_diff diff = { .start = start, .fd = other };
-
-	if (ioctl(fd, QEMUFILE_IOC_DIFF, &diff))
-		diff.length = -1;
-	return diff;
-}
-
-/* How many bytes differ; -1 if the extents are not in order. */
-static long long differing(int fd, int other)
-{
-	struct qemufile_diff diff = { .start = 0 };
-	long long sum = 0;
-
-	for (;;) {
-		uint64_t from = diff.start + diff.length;
-
-		diff = diff_at(fd, other, from);
-		if (diff.length == 0)
-			return diff.start == from ? sum : -1;
-		if (diff.start < from || diff.length > INT64_MAX)
-			return -1;
-		sum += diff.length;
-	}
-}
-
 static struct qemufile_usage usage_of(int fd)
 {
 	struct qemufile_usage usage = { .private_bytes = -1 };
@@ -224,33 +196,6 @@ TEST_F(diff, is_taken_in_both_directions_while_both_change)
 		EXPECT_LT(0, pairs[i].rounds);
 	}
 	close(clone);
-}
-
-/* Of memory that nobody has changed, nothing is looked at. */
-TEST_F(diff, takes_as_long_as_there_are_changes)
-{
-	long long times[2];
-	int clone;
-
-	if (clock_is_coarse())
-		SKIP(return, "the clock is too coarse");
-	ASSERT_EQ(0, set_length(self->fd, 256 * MiB));
-	for (int i = 0; i < 2; i++) {
-		long long start;
-
-		/* A page in each leaf, of a few, and then of many. */
-		for (long long at = i ? 16 * MiB : 0; at < (i ? 256 * MiB : 16 * MiB); at += NODE)
-			ASSERT_EQ(1, pwrite(self->fd, "x", 1, at));
-		clone = open_clone(self->fd, O_RDWR);
-		for (int page = 0; page < 8; page++)
-			ASSERT_EQ(1, pwrite(clone, "y", 1, page * MiB));
-		start = now_us();
-		for (int round = 0; round < 20; round++)
-			ASSERT_EQ(8 * PAGE, differing(clone, self->fd));
-		times[i] = now_us() - start;
-		close(clone);
-	}
-	EXPECT_LT(times[1], 4 * times[0] + 2000) TH_LOG("%lld us, %lld us", times[0], times[1]);
 }
 
 FIXTURE(usage) {

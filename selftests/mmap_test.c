@@ -393,32 +393,6 @@ TEST_F(mmap, shows_no_more_of_what_was_drained)
 
 /* ---- it has a life of its own ---- */
 
-static void cut_off_all(void *fd)
-{
-	set_length(*(int *)fd, 0);
-}
-
-TEST_F(mmap, that_is_long_is_undone_while_others_go_on)
-{
-	const long long len = 8 * MiB;
-	int percent[7];
-
-	for (size_t i = 0; i < ARRAY_LEN(percent); i++) {
-		char *memories[8];
-
-		ASSERT_EQ(len, put_at(self->fd, 0, len, ZEROS));
-		for (size_t j = 0; j < ARRAY_LEN(memories); j++) {
-			memories[j] = map(self->fd, len, PROT_READ, MAP_SHARED, 0);
-			ASSERT_NE(NULL, memories[j]);
-			ASSERT_EQ(0, madvise(memories[j], len, MADV_POPULATE_READ));
-		}
-		percent[i] = held_percent(self->fd, cut_off_all, &self->fd);
-		for (size_t j = 0; j < ARRAY_LEN(memories); j++)
-			munmap(memories[j], len);
-	}
-	EXPECT_GT(50, first_quarter(percent, ARRAY_LEN(percent)));
-}
-
 TEST_F(mmap, survives_the_close_of_its_descriptor)
 {
 	char *memory;

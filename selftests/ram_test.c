@@ -481,61 +481,6 @@ TEST_F(ram, cloned_is_independent)
 	close(clone);
 }
 
-/* ---- a clone, and those who go on meanwhile ---- */
-
-struct storer {
-	char **memories;
-	size_t count;
-	atomic_int over;
-};
-
-static void *store_on(void *data)
-{
-	struct storer *storer = data;
-
-	pin_to(1);
-	while (!storer->over) {
-		for (size_t i = 0; i < storer->count; i++)
-			++*(volatile char *)storer->memories[i];
-		usleep(200);
-	}
-	return NULL;
-}
-
-static void clone_it(void *fd)
-{
-	close(open_clone(*(int *)fd, O_RDWR));
-}
-
-TEST_F(ram, that_is_long_is_cloned_while_others_go_on)
-{
-	const long long len = 8 * MiB;
-	int percent[7];
-
-	if (clock_is_coarse())
-		SKIP(return, "the clock is too coarse");
-	ASSERT_EQ(0, set_length(self->fd, len));
-	for (size_t i = 0; i < ARRAY_LEN(percent); i++) {
-		char *memories[8];
-		struct storer storer = { .memories = memories, .count = ARRAY_LEN(memories) };
-		pthread_t thread;
-
-		for (size_t j = 0; j < ARRAY_LEN(memories); j++) {
-			memories[j] = map_ram(self->fd, len);
-			ASSERT_NE(NULL, memories[j]);
-			ASSERT_EQ(0, madvise(memories[j], len, MADV_POPULATE_WRITE));
-		}
-		/* One that stores must not make readers wait, either. */
-		ASSERT_EQ(0, pthread_create(&thread, NULL, store_on, &storer));
-		percent[i] = held_percent(self->fd, clone_it, &self->fd);
-		storer.over = 1;
-		pthread_join(thread, NULL);
-		for (size_t j = 0; j < ARRAY_LEN(memories); j++)
-			munmap(memories[j], len);
-	}
-	EXPECT_GT(50, first_quarter(percent, ARRAY_LEN(percent)));
-}
-
 /* ---- what the kernel says of the memory ---- */
 
 static bool is_soft_dirty(const void *page)

@@ -38,7 +38,8 @@ run_tap() {
 	shift 3
 	[ "$1" != --marked ] || { marked=1; shift; }
 	"$TOP/scripts/build.sh" "$kernel" modules || return
-	in_root --user -- make --silent -C "$TOP/selftests/$dir" OUT="$TOP/build/selftests-$dir" ||
+	in_root --user -- make --silent -C "$TOP/selftests/$dir" KSRC=/kernel/source \
+		OUT="$TOP/build/selftests-$dir" ||
 		return
 	{
 		[ -n "$marked" ] || echo "@begin $name"
