@@ -6,7 +6,7 @@
 #
 # Usage: build.sh [--out NAME] stock|debug|uml TARGET [VARIABLE=VALUE]...
 #   TARGET is one of kbuild's for external modules: modules, modules_install,
-#   clean, rust-analyzer.
+#   clean, rust-analyzer. Warnings are errors, unless KRUSTFLAGS= or KCFLAGS= say otherwise.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -29,16 +29,17 @@ give_back "$TOP/build"
 exec 6>"$out.lock"	# kbuild cannot share a directory
 flock 6
 
+flags=(KCFLAGS=-Werror KRUSTFLAGS=-Dwarnings)
 case $kernel in
 debug) compiler=(LLVM=-19) ;;
 *) compiler=(CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc) ;;
 esac
 # The loader of modules of User-Mode Linux knows no relocations for a GOT, and none of 32 bits
 # that reach the kernel, which is far from its modules.
-[ "$kernel" != uml ] || compiler+=(ARCH=um KCFLAGS=-mcmodel=large
+[ "$kernel" != uml ] || flags=(ARCH=um KCFLAGS=-mcmodel=large
 	KRUSTFLAGS="-Ccode-model=large -Crelocation-model=static")
 make=(make --silent --no-print-directory -j"$(nproc)" -C "/kernel/$kernel/build"
-	M="$TOP" MO="$out" "${compiler[@]}" "$@")
+	M="$TOP" MO="$out" "${compiler[@]}" "${flags[@]}" "$@")
 
 case $target in
 modules_install)

@@ -44,6 +44,7 @@ flock --nonblock 7 || {
 }
 rm -rf "$out"
 mkdir -p "$out"
+prune_cargo
 
 # ---- for the parts
 

@@ -1,8 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What is done with rust/host by cargo, in the trixie root, with its outputs in
-# build/host.
+# What is done with rust/host by cargo, in the trixie root.
 # Usage: host.sh coverage             see rust/host/coverage.sh
 #        host.sh fuzz [SECONDS]       see rust/host/fuzz/fuzz.sh; 0 is for ever
 
@@ -17,7 +16,4 @@ esac
 
 "$TOP/scripts/setup.sh" stock
 as_root "$@"
-mkdir -p "$TOP/build/host"
-give_back "$TOP/build"
-in_root --user --mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
-	CARGO_TARGET_DIR="$TOP/build/host" CARGO_TERM_COLOR=never "${command[@]}"
+cargo_in_root "${command[@]}"

@@ -10,7 +10,7 @@
 #   kernel/stock/    Debian's kernel: vmlinuz, lib/modules, build/ (for M=)
 #   kernel/debug/    the debug kernel: the same layout
 #   kernel.env       which versions were taken; the one place that says so
-#   cargo/           CARGO_HOME of the host tests
+#   cargo/           CARGO_HOME of the programs of the host, and target/, what cargo builds
 #   run/             one directory a running virtual machine
 #   stamps/, log/    what is finished, and what was said on the way
 
@@ -120,4 +120,26 @@ in_root() {
 		bash "$TOP/scripts/enter-root.sh" "$ROOT" "$PWD" \
 		"$([ "$user" -eq 1 ] && echo "$CALLER_UID:$CALLER_GID" || echo 0:0)" \
 		"${mounts[@]}" -- "$@"
+}
+
+# cargo_in_root COMMAND ARG...: cargo, or a script that calls it, in the root. What it
+# builds is in the cache, for all checkouts: a new one builds its own crates, but not
+# those of others that they depend on. Two checkouts have programs of the same name:
+# who builds one and uses it does so under with_programs.
+cargo_in_root() {
+	mkdir -p "$CACHE/cargo/target"
+	give_back "$CACHE/cargo/target"
+	in_root --user --mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
+		CARGO_TARGET_DIR=/cargo/target CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never "$@"
+}
+with_programs() {
+	(
+		flock 5
+		"$@"
+	) 5>"$CACHE/cargo/programs.lock"
+}
+# What older checkouts left there is removed at some time.
+prune_cargo() {
+	mkdir -p "$CACHE/cargo/target"
+	[ "$(du -sm "$CACHE/cargo/target" | cut -f1)" -lt 6000 ] || rm -rf "$CACHE/cargo/target"
 }

@@ -52,12 +52,6 @@ run_tap() {
 	return "$status"
 }
 
-# cargo_in_root ARG...: cargo in the root, with its outputs in build/host.
-cargo_in_root() {
-	in_root --user --mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
-		CARGO_TARGET_DIR="$TOP/build/host" CARGO_TERM_COLOR=never cargo "$@"
-}
-
 # cargo_test FOLDER ARG...: cargo test of a folder of rust/, in the root, counted. The
 # crates of rust/user take longer to optimize than to test.
 cargo_test() {
@@ -65,7 +59,7 @@ cargo_test() {
 	shift
 	[ "$folder" != user ] || profile=dev
 	text=$(mktemp "$out/cargo.XXXXXX")
-	cargo_in_root test --profile "$profile" --no-fail-fast \
+	cargo_in_root cargo test --profile "$profile" --no-fail-fast \
 		--manifest-path "$TOP/rust/$folder/Cargo.toml" "$@" >"$text" 2>&1 || status=$?
 	grep -vE '^test .* \.\.\. ok$' "$text"
 	count_results python3 "$TOP/scripts/tap.py" --cargo "$text"
@@ -73,15 +67,15 @@ cargo_test() {
 }
 
 # build_tool DIR: qemufilectl, the example VMM, and the tests of the crate for a machine with the module.
-build_tool() {
-	local user=$TOP/rust/user/Cargo.toml test
-	mkdir -p "$TOP/build/host" "$1"
-	give_back "$TOP/build"
-	cargo_in_root build --manifest-path "$user" --workspace --all-features || return
-	test=$(cargo_in_root test --no-run --message-format=json --manifest-path "$user" \
+build_tool() { with_programs build_programs "$1"; }
+build_programs() {
+	local user=$TOP/rust/user/Cargo.toml target=$CACHE/cargo/target/debug test
+	mkdir -p "$1"
+	cargo_in_root cargo build --manifest-path "$user" --workspace --all-features || return
+	test=$(cargo_in_root cargo test --no-run --message-format=json --manifest-path "$user" \
 		--workspace --all-features --test device |
 		sed -n 's/.*"executable":"\([^"]*\/device-[^"]*\)".*/\1/p')
-	[ -x "$test" ] || return
-	cp "$test" "$1/device_test"
-	cp "$TOP/build/host/debug/qemufilectl" "$TOP/build/host/debug/vmm" "$1"
+	[ -n "$test" ] || return
+	cp "$target/deps/${test##*/}" "$1/device_test"
+	cp "$target/qemufilectl" "$target/vmm" "$1"
 }

@@ -28,7 +28,14 @@ export RUSTFLAGS="${RUSTFLAGS-} --cfg fuzzing -C passes=sancov-module \
 
 # With a target given, build scripts and macros are not instrumented.
 host=$(rustc --version --verbose | sed -n 's/^host: //p')
-cargo build --release --target "$host" ${cargo_options[@]+"${cargo_options[@]}"}
 mkdir -p "$target/corpus" "$target/artifacts"
-exec "$target/$host/release/sized_buffer" -artifact_prefix="$target/artifacts/" \
+# Another checkout with the same target directory would put its program in place of this one.
+program=$(mktemp "$target/program.XXXXXX")
+trap 'rm -f "$program"' EXIT
+(
+	flock 9
+	cargo build --release --target "$host" ${cargo_options[@]+"${cargo_options[@]}"}
+	cp "$target/$host/release/sized_buffer" "$program"
+) 9>"$target/lock"
+"$program" -artifact_prefix="$target/artifacts/" \
 	-max_total_time=60 -max_len=4096 -print_final_stats=1 "$@" "$target/corpus"
