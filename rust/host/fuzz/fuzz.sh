@@ -35,7 +35,7 @@ trap 'rm -f "$program"' EXIT
 (
 	flock 9
 	cargo build --release --target "$host" ${cargo_options[@]+"${cargo_options[@]}"}
-	cp "$target/$host/release/sized_buffer" "$program"
+	cp -p "$target/$host/release/sized_buffer" "$program"
 ) 9>"$target/lock"
 "$program" -artifact_prefix="$target/artifacts/" \
 	-max_total_time=60 -max_len=4096 -print_final_stats=1 "$@" "$target/corpus"
