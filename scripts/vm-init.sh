@@ -98,7 +98,7 @@ if [ -d /sys/module/qemufile ]; then
 		{ sleep 1; rmmod qemufile 2>/run/rmmod; } ||
 		cat /run/rmmod >/vm/rmmod
 fi
-if [ -e /sys/kernel/debug/kmemleak ]; then
+if [ -e /sys/kernel/debug/kmemleak ] && ! grep -q kmemleak=off /proc/cmdline; then
 	# An object is reported when it has been unreferenced for 5 s.
 	echo scan >/sys/kernel/debug/kmemleak
 	sleep 6
