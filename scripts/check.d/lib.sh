@@ -5,6 +5,7 @@
 
 # Test programs whose calls fail, are killed, or come last. On the debug kernel they run
 # in the machine of the storm.
+# shellcheck disable=SC2034
 FAILING="block fasync fault inode memory module mount names quota uring"
 
 # build_selftests VARIANT...: in build/selftests-VARIANT; a variant is native or m32.
