@@ -162,7 +162,7 @@ bool qemufile_page_is_zero(struct page *page)
 	return is_zero;
 }
 
-/* include/linux/uio.h, with page faults refused instead of taken. */
+/* include/linux/uio.h, with page faults refused instead of taken; include/linux/highmem.h. */
 
 size_t qemufile_copy_folio_to_iter_atomic(struct folio *folio, size_t offset, size_t len,
 					  struct iov_iter *to)
@@ -172,6 +172,19 @@ size_t qemufile_copy_folio_to_iter_atomic(struct folio *folio, size_t offset, si
 	pagefault_disable();
 	done = copy_folio_to_iter(folio, offset, len, to);
 	pagefault_enable();
+	return done;
+}
+
+/*
+ * As generic_perform_write() does. A processor with separate caches, as arm64 has, may still
+ * have old instructions of the page: the next mapping that can execute it clears them.
+ */
+size_t qemufile_copy_folio_from_iter_atomic(struct folio *folio, size_t offset, size_t len,
+					    struct iov_iter *from)
+{
+	size_t done = copy_folio_from_iter_atomic(folio, offset, len, from);
+
+	flush_dcache_folio(folio);
 	return done;
 }
 

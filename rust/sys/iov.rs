@@ -165,7 +165,7 @@ fn copy_to_page(src: &mut IovIterSource<'_>, page: &PageRef, offset: usize, len:
     let (folio, start, len) = page.span(offset, len);
     // SAFETY: The range lies inside the folio by the guarantee of `span`, and the iterator is valid
     // by the invariant of `IovIterSource`.
-    unsafe { bindings::copy_folio_from_iter_atomic(folio, start, len, src.as_raw()) }
+    unsafe { helpers::qemufile_copy_folio_from_iter_atomic(folio, start, len, src.as_raw()) }
 }
 
 enum From<'a, 'data> {
