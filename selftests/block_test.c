@@ -501,7 +501,7 @@ static bool poll_waits(struct pending_poll *call, int fd, short events)
 {
 	*call = (struct pending_poll){ .fd = fd, .events = events };
 	return !pthread_create(&call->thread, NULL, do_pending_poll, call) &&
-	       is_set_within(&call->tid, 5000) && sleeps_in(call->tid, SYS_poll) && !call->done;
+	       is_set_within(&call->tid, 5000) && sleeps_in(call->tid, SYS_POLL) && !call->done;
 }
 
 static int poll_result(struct pending_poll *call)

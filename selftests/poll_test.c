@@ -98,7 +98,7 @@ TEST_F(poll, a_latched_error_wakes_who_waits)
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_poll, &waiter));
 	ASSERT_TRUE(is_set_within(&waiter.tid, 5000));
-	ASSERT_TRUE(sleeps_in(waiter.tid, SYS_poll));
+	ASSERT_TRUE(sleeps_in(waiter.tid, SYS_POLL));
 	EXPECT_EQ(0, waiter.done);
 	latch_error(_metadata, self->fd);
 	EXPECT_TRUE(is_set_within(&waiter.done, 5000));
@@ -398,7 +398,7 @@ TEST_F(poll, a_wait_may_follow_another)
 		ASSERT_LT(0, lseek(reader, 0, SEEK_END));
 		ASSERT_EQ(0, pthread_create(&thread, NULL, wait_in_poll, &waiter));
 		ASSERT_TRUE(is_set_within(&waiter.tid, 5000));
-		ASSERT_TRUE(sleeps_in(waiter.tid, SYS_poll));
+		ASSERT_TRUE(sleeps_in(waiter.tid, SYS_POLL));
 		if (i % 3 == 0) {
 			ASSERT_EQ(0, lseek(reader, 0, SEEK_SET));
 		} else {

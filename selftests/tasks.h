@@ -84,6 +84,13 @@ static inline int status_of(pid_t child)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* The system call that poll() is. */
+#ifdef SYS_poll
+#define SYS_POLL SYS_poll
+#else
+#define SYS_POLL SYS_ppoll
+#endif
+
 /* Whether a task sleeps in the system call @number; waits up to 5 s until it does. */
 static inline bool sleeps_in(pid_t tid, long number)
 {
