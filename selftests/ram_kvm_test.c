@@ -6,6 +6,7 @@
  */
 #include <linux/kvm.h>
 #include <spawn.h>
+#include <stddef.h>
 
 #include "harness.h"
 #include "ram.h"
@@ -25,6 +26,55 @@ FIXTURE(ram_kvm) {
 	pid_t tid;
 };
 
+#ifdef __aarch64__
+/* The only page table. */
+#define TABLE 0x3000
+
+static const uint32_t code[] = {
+	0xb9400002,		/* ldr w2, [x0] */
+	0x11000442,		/* add w2, w2, #1 */
+	0xb9000002,		/* str w2, [x0] */
+	0xb9000022,		/* str w2, [x1] */
+	0x17fffffc,		/* b CODE */
+};
+
+static void write_guest(char *ram)
+{
+	/* The first GiB: mapped to itself, normal memory, accessed, inner shareable. */
+	const uint64_t block = 1 << 10 | 3 << 8 | 1;
+
+	memcpy(ram + CODE, code, sizeof(code));
+	memcpy(ram + TABLE, &block, sizeof(block));
+}
+
+#define CORE(name) (KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(name))
+
+/* With the MMU on: without, the guest would go past the caches that this program reads through. */
+static int set_registers(int vm, int vcpu)
+{
+	const struct { uint64_t id, value; } regs[] = {
+		{ ARM64_SYS_REG(3, 0, 10, 2, 0), 0xff },	/* MAIR_EL1: write-back */
+		/* TCR_EL1: no TTBR1; walks as the memory is; 39 bits of address, pages of 4 KiB. */
+		{ ARM64_SYS_REG(3, 0, 2, 0, 2), 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 25 },
+		{ ARM64_SYS_REG(3, 0, 2, 0, 0), TABLE },	/* TTBR0_EL1 */
+		{ ARM64_SYS_REG(3, 0, 1, 0, 0), 0x30d01805 },	/* SCTLR_EL1: MMU and caches */
+		{ CORE(regs.regs[0]), FIRST },
+		{ CORE(regs.regs[1]), SECOND },
+		{ CORE(regs.pc), CODE },
+	};
+	struct kvm_vcpu_init init;
+
+	if (ioctl(vm, KVM_ARM_PREFERRED_TARGET, &init) || ioctl(vcpu, KVM_ARM_VCPU_INIT, &init))
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(regs); i++) {
+		struct kvm_one_reg reg = { .id = regs[i].id, .addr = (uintptr_t)&regs[i].value };
+
+		if (ioctl(vcpu, KVM_SET_ONE_REG, &reg))
+			return -1;
+	}
+	return 0;
+}
+#else
 /*
  * In real mode: inc word [FIRST]; mov ax, [FIRST]; mov es:[0x2000], ax; jmp. Words of
  * 32 bits.
@@ -35,6 +85,27 @@ static const unsigned char code[] = {
 	0x26, 0x66, 0xa3, 0x00, 0x20,		/* movl %eax, %es:0x2000 */
 	0xeb, 0xf0,				/* jmp CODE */
 };
+
+static void write_guest(char *ram)
+{
+	memcpy(ram + CODE, code, sizeof(code));
+}
+
+static int set_registers(int vm, int vcpu)
+{
+	struct kvm_regs regs = { .rip = CODE, .rflags = 2 };
+	struct kvm_sregs sregs;
+
+	(void)vm;
+	if (ioctl(vcpu, KVM_GET_SREGS, &sregs))
+		return -1;
+	sregs.cs.base = 0;
+	sregs.cs.selector = 0;
+	sregs.es.base = EXTRA;
+	sregs.es.selector = 0;
+	return ioctl(vcpu, KVM_SET_SREGS, &sregs) || ioctl(vcpu, KVM_SET_REGS, &regs);
+}
+#endif
 
 static void load_module(char *name)
 {
@@ -62,25 +133,17 @@ static void *run_guest(void *arg)
 }
 
 /* The guest's memory becomes @ram, and it runs from its start, or goes on. */
-static int start_guest(FIXTURE_DATA(ram_kvm) *self, char *ram, uint64_t at)
+static int start_guest(FIXTURE_DATA(ram_kvm) *self, char *ram)
 {
 	struct kvm_userspace_memory_region region = {
 		.memory_size = RAM, .userspace_addr = (uintptr_t)ram,
 	};
-	struct kvm_regs regs = { .rip = at, .rflags = 2 };
-	struct kvm_sregs sregs;
 
 	self->vm = ioctl(self->kvm, KVM_CREATE_VM, 0);
 	if (self->vm < 0 || ioctl(self->vm, KVM_SET_USER_MEMORY_REGION, &region))
 		return -1;
 	self->vcpu = ioctl(self->vm, KVM_CREATE_VCPU, 0);
-	if (self->vcpu < 0 || ioctl(self->vcpu, KVM_GET_SREGS, &sregs))
-		return -1;
-	sregs.cs.base = 0;
-	sregs.cs.selector = 0;
-	sregs.es.base = EXTRA;
-	sregs.es.selector = 0;
-	if (ioctl(self->vcpu, KVM_SET_SREGS, &sregs) || ioctl(self->vcpu, KVM_SET_REGS, &regs))
+	if (self->vcpu < 0 || set_registers(self->vm, self->vcpu))
 		return -1;
 	self->run = mmap(NULL, ioctl(self->kvm, KVM_GET_VCPU_MMAP_SIZE, 0),
 			 PROT_READ | PROT_WRITE, MAP_SHARED, self->vcpu, 0);
@@ -121,9 +184,9 @@ FIXTURE_SETUP(ram_kvm)
 	ASSERT_EQ(0, set_length(self->fd, RAM));
 	self->ram = map_ram(self->fd, RAM);
 	ASSERT_NE(NULL, self->ram);
-	memcpy(self->ram + CODE, code, sizeof(code));
+	write_guest(self->ram);
 	self->tid = 0;
-	if (start_guest(self, self->ram, CODE))
+	if (start_guest(self, self->ram))
 		SKIP(return, "KVM runs no guest here: %m");
 }
 
@@ -213,7 +276,7 @@ TEST_F(ram_kvm, a_clone_runs)
 	at = count_at(other.fd, FIRST);
 	other.ram = map_ram(other.fd, RAM);
 	ASSERT_NE(NULL, other.ram);
-	ASSERT_EQ(0, start_guest(&other, other.ram, CODE));
+	ASSERT_EQ(0, start_guest(&other, other.ram));
 	EXPECT_TRUE(counts_on(other.ram, at));
 	EXPECT_TRUE(counts_on(self->ram, at));
 	stop_guest(&other);
