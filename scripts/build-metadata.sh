@@ -4,10 +4,12 @@
 # Runs in the trixie root: rebuilds for Debian's kernel what its header package
 # lacks (the Rust metadata, the proc macros) and proves that the result belongs
 # to that kernel. No kernel is compiled.
-# Usage: build-metadata.sh STOCK SOURCE RELEASE     (STOCK has headers/; makes build/)
+# Usage: build-metadata.sh STOCK SOURCE RELEASE VARIABLE=VALUE...
+#   STOCK has headers/, and gets build/. The variables name the compiler to make.
 set -euo pipefail
 
 stock=$1 source=$2 release=$3
+shift 3
 headers=$stock/headers out=$stock/build
 
 stop() { echo "error: $*"; exit 1; }
@@ -23,15 +25,18 @@ mkdir "$out"
 cp "$headers/.config" "$headers/Module.symvers" "$out/"
 [ ! -e "$headers/vmlinux" ] || cp "$headers/vmlinux" "$out/"
 localversion=${release#"${release%%[+-]*}"}	# 7.3.4+deb13-cloud: +deb13-cloud
-make=(make -j"$(nproc)" -C "$source" O="$out" CC=x86_64-linux-gnu-gcc-14
-	HOSTCC=gcc LOCALVERSION="$localversion")
+make=(make -j"$(nproc)" -C "$source" O="$out" "$@" HOSTCC=gcc
+	LOCALVERSION="$localversion")
 
 "${make[@]}" olddefconfig
 # What this root cannot do, Kconfig drops in silence: nothing may change but the
-# version numbers of tools that make no code of a module differ.
+# version numbers of tools that make no code of a module differ. Across architectures,
+# two more: there is no C library to link programs with, and no compiler for arm64's
+# vDSO of 32-bit programs. No header that modules include asks for either.
 changes=$(diff "$headers/.config" "$out/.config" | grep '^[<>].*CONFIG_' || true)
 echo "$changes"
-! grep -vE '^$|CONFIG_(CC_VERSION_TEXT|AS_VERSION|LD_VERSION|PAHOLE_VERSION)=' <<<"$changes" ||
+other='CC_VERSION_TEXT|AS_VERSION|LD_VERSION|PAHOLE_VERSION|CC_CAN_LINK|(THUMB2_)?COMPAT_VDSO'
+! grep -vE "^$|CONFIG_($other)=" <<<"$changes" ||
 	stop "this root's tools would configure the kernel differently (above)"
 "${make[@]}" prepare modules_prepare
 

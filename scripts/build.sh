@@ -4,7 +4,7 @@
 # Builds the module for a kernel of the set-up, in the trixie root, through
 # kbuild. What is made lands in build/KERNEL/, or in build/NAME/ with --out.
 #
-# Usage: build.sh [--out NAME] stock|debug|uml TARGET [VARIABLE=VALUE]...
+# Usage: build.sh [--out NAME] stock|debug|arm64|uml TARGET [VARIABLE=VALUE]...
 #   TARGET is one of kbuild's for external modules: modules, modules_install,
 #   clean, rust-analyzer. Warnings are errors, unless KRUSTFLAGS= or KCFLAGS= say otherwise.
 
@@ -23,7 +23,7 @@ out=${out:-$TOP/build/$kernel}
 
 "$TOP/scripts/setup.sh" "$kernel"
 as_root "${args[@]}"
-load_kernel_env
+load_kernel_env "$kernel"
 mkdir -p "$out"
 give_back "$TOP/build"
 exec 6>"$out.lock"	# kbuild cannot share a directory
@@ -32,7 +32,8 @@ flock 6
 flags=(KCFLAGS=-Werror KRUSTFLAGS=-Dwarnings)
 case $kernel in
 debug) compiler=(LLVM=-19) ;;
-*) compiler=(CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc) ;;
+arm64) compiler=("${ARM64_COMPILER[@]}" HOSTCC=gcc) ;;
+*) compiler=("${STOCK_COMPILER[@]}" HOSTCC=gcc) ;;
 esac
 # The loader of modules of User-Mode Linux knows no relocations for a GOT, and none of 32 bits
 # that reach the kernel, which is far from its modules.

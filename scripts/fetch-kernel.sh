@@ -4,15 +4,18 @@
 # Runs in the trixie root: takes the newest IMAGE of SUITE with its modules,
 # its headers and its source, all of one version, and unpacks them below OUT.
 # Nothing is installed; apt has checked the signatures. Writes OUT/kernel.env.
-# Usage: fetch-kernel.sh IMAGE SUITE OUT
+# With VERSION, takes that version instead of the newest, and no source. For
+# another architecture, APT_CONFIG names a file that tells apt so.
+# Usage: fetch-kernel.sh IMAGE SUITE OUT [VERSION]
 set -eu
 
-image=$1 suite=$2 out=$3
+image=$1 suite=$2 out=$3 only=${4:-}
 
 apt-get -qq update
 version=$(apt-cache madison "$image" |
-	awk -F'|' -v suite="$suite/" 'index($3, suite) { gsub(/ /, "", $2); print $2; exit }')
-[ -n "$version" ] || { echo "error: no $image in $suite"; exit 1; }
+	awk -F'|' -v suite="$suite/" -v only="$only" '{ gsub(/ /, "", $2) }
+		index($3, suite) && (only == "" || $2 == only) { print $2; exit }')
+[ -n "$version" ] || { echo "error: no $image${only:+ of version $only} in $suite"; exit 1; }
 release=$(apt-cache show "$image=$version" |
 	sed -n 's/^Depends:.* *linux-image-\([0-9][^ ,]*\).*/\1/p')
 [ -n "$release" ] || { echo "error: $image $version names no kernel"; exit 1; }
@@ -20,8 +23,8 @@ series=$(echo "$release" | sed 's/^\([0-9]*\.[0-9]*\).*/\1/')
 
 mkdir -p "$out/deb" "$out/unpacked"
 cd "$out/deb"
-set -- "linux-image-$release=$version" "linux-headers-$release=$version" \
-	"linux-source-$series=$version"
+set -- "linux-image-$release=$version" "linux-headers-$release=$version"
+[ -n "$only" ] || set -- "$@" "linux-source-$series=$version"
 # The image is one package up to 7.2, and three from 7.3 on.
 for part in binary modules base; do
 	if apt-cache show "linux-$part-$release=$version" >/dev/null 2>&1; then
@@ -52,7 +55,7 @@ mv "$modules" "$out/lib/modules/$release"
 for file in .config Module.symvers vmlinux; do
 	cp "usr/src/linux-headers-$release/$file" "$out/headers/" || [ "$file" = vmlinux ]
 done
-mv "usr/src/linux-source-$series.tar.xz" "$out/source.tar.xz"
+[ -n "$only" ] || mv "usr/src/linux-source-$series.tar.xz" "$out/source.tar.xz"
 depmod -b "$out" "$release"
 cd "$out"
 rm -rf deb unpacked

@@ -9,6 +9,8 @@
 #   kernel/source/   the unpacked Debian source, seen as /kernel/source inside
 #   kernel/stock/    Debian's kernel: vmlinuz, lib/modules, build/ (for M=)
 #   kernel/debug/    the debug kernel: the same layout
+#   kernel/arm64/    Debian's kernel for arm64: the same layout, and its own kernel.env
+#   root-arm64/      trixie for arm64, unpacked: the root of its guests, and their C library
 #   kernel.env       which versions were taken; the one place that says so
 #   cargo/           CARGO_HOME of the programs of the host, and target/, what cargo builds
 #   run/             one directory a running virtual machine
@@ -93,11 +95,27 @@ step() {
 	fi
 }
 
-# The part of the kernel.env that set-up writes, as shell variables.
+# What make needs to know of the kernels of Debian, which are built by gcc-14.
+# shellcheck disable=SC2034
+STOCK_COMPILER=(CC=x86_64-linux-gnu-gcc-14)
+# shellcheck disable=SC2034
+ARM64_COMPILER=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- CC=aarch64-linux-gnu-gcc-14)
+
+# kernel_env KERNEL: the file that says which version KERNEL is of.
+kernel_env() {
+	case $1 in
+	arm64) echo "$CACHE/kernel/arm64/kernel.env" ;;
+	*) echo "$KERNEL_ENV" ;;
+	esac
+}
+
+# load_kernel_env [KERNEL]: what set-up wrote in that file, as shell variables.
 load_kernel_env() {
-	[ -e "$KERNEL_ENV" ] || die "no set-up yet: run make setup"
+	local file
+	file=$(kernel_env "${1:-stock}")
+	[ -e "$file" ] || die "no set-up yet: run make setup"
 	# shellcheck disable=SC1090
-	. "$KERNEL_ENV"
+	. "$file"
 }
 
 # in_root [--user] [--bind PATH]... [--mount SOURCE:PATH]... -- COMMAND...

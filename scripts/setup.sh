@@ -6,7 +6,7 @@
 # that holds a hash of what made it; a phase that was interrupted, or whose
 # part of this script changed, is made again. Quiet when there is nothing to do.
 #
-# Usage: setup.sh [stock|debug|uml|bench|perf]...      (default: stock)
+# Usage: setup.sh [stock|debug|arm64|uml|bench|perf]...      (default: stock)
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -30,6 +30,12 @@ ROOT_PACKAGES=(
 # Installed into the finished root, and only if somebody asks for the phase of that name.
 BENCH_PACKAGES=(python3-matplotlib)	# the plots of make bench
 PERF_PACKAGES=(linux-perf)	# scripts/bench.sh --profile
+CROSS_PACKAGES=(gcc-14-aarch64-linux-gnu qemu-system-arm)	# make check-arm64
+# The root of the arm64 machines: what vm-init.sh and the selftests call, and what the
+# selftests are linked with.
+ARM64_IMAGE=linux-image-cloud-arm64
+ARM64_PACKAGES=(base-files bash coreutils dash iproute2 kmod libc-bin mount sed
+	util-linux libc6-dev liburing-dev)
 
 # ---- stamps: what is done, and by which text of this script
 
@@ -43,6 +49,7 @@ wanted() {
 	kernel) hash_of "$(declare -f make_kernel)" "$IMAGE" "$(cat "$TOP/scripts/fetch-kernel.sh")" ;;
 	source) hash_of "$(declare -f make_source)" "$(cat "$KERNEL_ENV" 2>/dev/null)" ;;
 	metadata) hash_of "$(declare -f make_metadata)" "$(cat "$TOP/scripts/build-metadata.sh")" \
+		"${STOCK_COMPILER[*]}" \
 		"$(stamped source)" "$(cat "$ROOT/compilers" 2>/dev/null)" ;;
 	debug) hash_of "$(declare -f make_debug)" \
 		"$(stamped source)" "$(cat "$ROOT/compilers" 2>/dev/null)" \
@@ -54,6 +61,12 @@ wanted() {
 		"${BENCH_PACKAGES[*]}" ;;
 	perf) hash_of "$(declare -f add_packages make_perf)" "$(stamped root)" \
 		"${PERF_PACKAGES[*]}" ;;
+	cross) hash_of "$(declare -f add_packages make_cross)" "$(stamped root)" \
+		"${CROSS_PACKAGES[*]}" ;;
+	root_arm64) hash_of "$(declare -f make_root_arm64)" "$SUITE ${ARM64_PACKAGES[*]}" ;;
+	arm64) hash_of "$(declare -f make_arm64)" "$ARM64_IMAGE ${ARM64_COMPILER[*]}" \
+		"$(stamped source)" "$(cat "$ROOT/compilers" 2>/dev/null)" \
+		"$(cat "$TOP/scripts/fetch-kernel.sh" "$TOP/scripts/build-metadata.sh")" ;;
 	esac
 }
 stamped() { cat "$CACHE/stamps/$1" 2>/dev/null || true; }
@@ -162,7 +175,7 @@ make_metadata() {
 	load_kernel_env
 	step "kernel: rebuild the Rust metadata of $KERNEL_RELEASE (a minute or two)" \
 		in_root -- "$TOP/scripts/build-metadata.sh" \
-		/kernel/stock /kernel/source "$KERNEL_RELEASE" || return
+		/kernel/stock /kernel/source "$KERNEL_RELEASE" "${STOCK_COMPILER[@]}" || return
 	say "  kernel: $KERNEL_VERSION, $KERNEL_RUSTC: all $(cat "$CACHE/kernel/stock/rust-symbols")" \
 		"Rust symbols of Debian's Module.symvers are among the rebuilt ones"
 }
@@ -191,6 +204,49 @@ add_packages() {
 
 make_bench() { add_packages "${BENCH_PACKAGES[@]}"; }
 make_perf() { add_packages "${PERF_PACKAGES[@]}"; }
+make_cross() { add_packages "${CROSS_PACKAGES[@]}"; }
+
+# ---- arm64 on demand: the root of its guests, and the kernel
+
+# Unpacked and not configured: no program of arm64 runs on this machine.
+make_root_arm64() {
+	local new=$CACHE/root-arm64.tmp
+	make_host || return
+	rm -rf "$new" || return
+	step "root: $SUITE for arm64, unpacked: ${#ARM64_PACKAGES[@]} packages and what they need" \
+		mmdebstrap --mode=root --variant=extract --architectures=arm64 \
+		--aptopt='APT::Install-Recommends "false"' \
+		--aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' \
+		--include="$(IFS=,; echo "${ARM64_PACKAGES[*]}")" \
+		"$SUITE" "$new" "$ROOT/etc/apt/sources.list" || return
+	rm -rf "$CACHE/root-arm64" && mv "$new" "$CACHE/root-arm64"
+}
+
+# Of the version of the stock kernel, whose source is here.
+make_arm64() {
+	local new=$CACHE/kernel/arm64.tmp
+	load_kernel_env
+	rm -rf "$new" && mkdir -p "$new/lists/partial" || return
+	cat >"$new/apt.conf" <<-'END'
+	APT::Architecture "arm64";
+	APT::Architectures { "arm64"; };
+	Dir::State::Lists "/kernel/arm64.tmp/lists";
+	END
+	step "kernel: $ARM64_IMAGE $KERNEL_VERSION and its headers" \
+		in_root -- env APT_CONFIG=/kernel/arm64.tmp/apt.conf "$TOP/scripts/fetch-kernel.sh" \
+		"$ARM64_IMAGE" "$KERNEL_SUITE" /kernel/arm64.tmp "$KERNEL_VERSION" || return
+	rm -rf "$new/lists" "$new/apt.conf" "$CACHE/kernel/arm64" &&
+		mv "$new" "$CACHE/kernel/arm64" || return
+	load_kernel_env arm64
+	step "kernel: rebuild the Rust metadata of $KERNEL_RELEASE (two minutes or three)" \
+		in_root -- "$TOP/scripts/build-metadata.sh" \
+		/kernel/arm64 /kernel/source "$KERNEL_RELEASE" "${ARM64_COMPILER[@]}" || return
+	say "  kernel: $KERNEL_RELEASE: all $(cat "$CACHE/kernel/arm64/rust-symbols")" \
+		"Rust symbols of Debian's Module.symvers are among the rebuilt ones"
+}
 
 # ---- what is wanted
 
@@ -199,7 +255,8 @@ for kernel; do
 	case $kernel in
 	stock) ;;
 	debug | uml | bench | perf) phases+=("$kernel") ;;
-	*) die "no such kernel: '$kernel' (stock, debug or uml)" ;;
+	arm64) phases+=(cross root_arm64 arm64) ;;
+	*) die "no such kernel: '$kernel' (stock, debug, arm64 or uml)" ;;
 	esac
 done
 ! warm "${phases[@]}" || exit 0

@@ -3,7 +3,8 @@
 #
 # Runs a command in a virtual machine: see usage below, or vm.sh --help.
 #
-# The guest's root is the trixie root itself, through virtiofs. Three scripts:
+# The guest's root is the trixie root itself, through virtiofs, or for arm64 a small
+# one of that architecture. Three scripts:
 # this one prepares and judges, vm-host.sh runs virtiofsd and QEMU in their own
 # namespaces, vm-init.sh is the first process of the guest.
 
@@ -17,8 +18,9 @@ usage() {
 	this checkout at the same path read-only, and qemufile.ko loaded; runs COMMAND
 	as root; passes its output on and exits with its status.
 
-	  --kernel stock|debug  Debian's unmodified kernel (default), or the one with
-	                        KASAN, lockdep, kmemleak and the like
+	  --kernel stock|debug|arm64
+	                        Debian's unmodified kernel (default), the one with KASAN,
+	                        lockdep, kmemleak and the like, or Debian's for arm64
 	  --share DIR           DIR, at the same path, read-write (may be repeated)
 	  --timeout SECONDS     for the whole run (default 600)
 	  --memory MB           of the guest (default 2048)
@@ -86,7 +88,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 cp "$TOP/scripts/vm-init.sh" "$run/init"
-cp "$KERNEL_ENV" "$run/kernel.env"
+cp "$(kernel_env "$kernel")" "$run/kernel.env"
 [ "$module" -eq 0 ] || cp "$ko" "$run/qemufile.ko"
 mkfifo "$run/stdout" "$run/stderr"
 mounts=() visible=("$TOP")
@@ -125,7 +127,7 @@ wait "$host" && host_status=0 || host_status=$?
 	find "${mounts[@]}" -xdev -user 0 -newer "$run/init" \
 		-exec chown -h "$CALLER_UID:$CALLER_GID" {} +
 
-REPORTS='BUG:|BUG [a-z]|WARNING:|Oops|[Kk]ernel panic|KASAN:|UBSAN:|KFENCE:|Call Trace'
+REPORTS='BUG:|BUG [a-z]|WARNING:|Oops|[Kk]ernel panic|KASAN:|UBSAN:|KFENCE:|Call [Tt]race'
 REPORTS+='|possible (circular|recursive) locking|INFO: possible|lock inversion'
 REPORTS+='|inconsistent lock state|Invalid wait context|suspicious RCU|held lock freed'
 REPORTS+='|sleeping function called|scheduling while atomic|unreferenced object'
