@@ -16,7 +16,7 @@ OUT := $(if $(CLIPPY),--out clippy-$(KERNEL))
 run := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES; exec
 
 .PHONY: modules modules_install install rust-analyzer clean help setup rustfmt rustfmtcheck \
-	demo check kunit soak coverage fuzz bench bench-check htmldocs vm deb check-packages
+	demo check check-arm64 kunit soak coverage fuzz bench bench-check htmldocs vm deb check-packages
 
 modules:
 
@@ -62,6 +62,9 @@ demo:
 check:
 	@$(run) scripts/check.sh $(PARTS)
 
+check-arm64:
+	@$(run) scripts/check.sh selftests-arm64
+
 kunit:
 	@$(run) scripts/check.sh kunit
 
@@ -105,6 +108,7 @@ help:
 	@echo
 	@echo 'make demo             park the state of a running QEMU in /dev/qemufile, and bring it back'
 	@echo 'make check            all tests; PARTS="source selftests-stock ..." for some of them'
+	@echo 'make check-arm64      the module and the selftests for arm64, in an emulated machine'
 	@echo 'make check-packages   install, upgrade and remove the packages in a fresh system'
 	@echo 'make kunit            the KUnit suites, on the debug kernel'
 	@echo 'make soak [SECONDS=600]  races and random calls for long, on the debug kernel'
@@ -120,7 +124,7 @@ help:
 	@echo 'make rust-analyzer    write rust-project.json for editors (KERNEL=stock)'
 	@echo 'make clean            remove build/'
 	@echo
-	@echo 'KERNEL=stock|debug    build for a kernel of the set-up (stock: unmodified Debian): build/$$KERNEL/'
+	@echo 'KERNEL=stock|debug|arm64  build for a kernel of the set-up (stock: unmodified Debian): build/$$KERNEL/'
 	@echo 'KDIR=DIR              build with that kernel tree, and install for its kernel'
 	@echo 'INSTALL_MOD_PATH=DIR  install there'
 	@echo 'CLIPPY=1 V=1 W=1      as in the kernel'

@@ -8,15 +8,22 @@
 # shellcheck disable=SC2034
 FAILING="block fasync fault inode memory module mount names quota uring"
 
-# build_selftests VARIANT...: in build/selftests-VARIANT; a variant is native or m32.
+# build_selftests VARIANT...: in build/selftests-VARIANT; a variant is native, m32 or arm64.
 build_selftests() {
-	local variant
+	local variant make libc
 	for variant; do
+		make=(make --silent -j"$(nproc)" -C "$TOP/selftests"
+			KSRC=/kernel/source OUT="$TOP/build/selftests-$variant") libc=()
+		case $variant in
+		m32) make+=(M32=1) ;;
+		arm64)
+			libc=(--mount "$CACHE/root-arm64:/arm64")
+			make+=(CC='aarch64-linux-gnu-gcc-14 --sysroot=/arm64')
+			;;
+		esac
 		{
 			flock 5	# another part may be at it as well
-			in_root --user -- make --silent -j"$(nproc)" -C "$TOP/selftests" \
-				KSRC=/kernel/source OUT="$TOP/build/selftests-$variant" \
-				"$([ "$variant" = m32 ] && echo M32=1 || echo M32=)" || return
+			in_root --user "${libc[@]}" -- "${make[@]}" || return
 		} 5<"$out"
 	done
 }
