@@ -226,9 +226,11 @@ impl Leaf {
     ///
     /// References can go at any time. New ones come only from a holder of the page.
     fn is_only_here(&self, slot: usize, held: usize) -> bool {
-        self.pages
-            .get(slot)
-            .is_some_and(|page| self.slots_of_folio(slot).count() + held == page.folio().refs())
+        self.pages.get(slot).is_some_and(|page| {
+            // Memory that mappings have filled is of single pages, and a clone looks at each of them.
+            page.has_refs(1 + held)
+                || self.slots_of_folio(slot).count() + held == page.folio().refs()
+        })
     }
 
     /// Whether only this leaf has the page in `slot`. Mappings are its stream's own, or are of a

@@ -109,6 +109,14 @@ int qemufile_folio_refs(struct folio *folio)
 	return folio_ref_count(folio);
 }
 
+/* Of a page that is a folio of its own. */
+bool qemufile_page_has_refs(struct page *page, int refs)
+{
+	struct folio *folio = page_folio(page);
+
+	return !folio_test_large(folio) && folio_ref_count(folio) == refs;
+}
+
 bool qemufile_folio_mapped(struct folio *folio)
 {
 	return folio_mapped(folio);

@@ -105,6 +105,14 @@ impl PageRef {
         unsafe { helpers::qemufile_page_folio(self.page.as_ptr()) }
     }
 
+    /// Whether the page is a folio of its own, and has just `refs` references.
+    pub fn has_refs(&self, refs: usize) -> bool {
+        // No page has as many as do not fit.
+        let refs = i32::try_from(refs).unwrap_or(-1);
+        // SAFETY: The page is valid, as we own a reference.
+        unsafe { helpers::qemufile_page_has_refs(self.page.as_ptr(), refs) }
+    }
+
     /// The folio that this is a page of.
     pub fn folio(&self) -> Folio<'_> {
         Folio {

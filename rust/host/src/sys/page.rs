@@ -76,6 +76,11 @@ impl PageRef {
         Arc::ptr_eq(&self.0.memory, &other.0.memory) && self.0.index == other.0.index
     }
 
+    /// Whether the page is a folio of its own, and has just `refs` references.
+    pub fn has_refs(&self, refs: usize) -> bool {
+        self.folio().pages() == 1 && self.folio().refs() == refs
+    }
+
     /// The folio that this is a page of.
     pub fn folio(&self) -> Folio<'_> {
         Folio(&self.0)
