@@ -6,6 +6,7 @@
 #
 #   builder/     trixie with debhelper, DKMS, lintian and cargo: builds the packages
 #   base/        trixie with systemd, and nothing else: what the packages are installed into
+#   firmware/    trixie with OVMF, shim and GRUB as Debian signs them: what boots with Secure Boot
 #   archives/    what apt has downloaded for it
 #   stamps/      by what text of these scripts the roots were made
 
@@ -53,4 +54,9 @@ in_package_root() {
 	local ROOT=$1
 	shift
 	in_root "$@"
+}
+
+# make_firmware: what boot.sh --secure-boot takes.
+make_firmware() {
+	make_root firmware ovmf,shim-signed,grub-efi-amd64-signed,python3-virt-firmware,mtools,openssl
 }
