@@ -16,7 +16,8 @@ OUT := $(if $(CLIPPY),--out clippy-$(KERNEL))
 run := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES; exec
 
 .PHONY: modules modules_install install rust-analyzer clean help setup rustfmt rustfmtcheck \
-	demo check check-arm64 kunit soak coverage fuzz bench bench-check htmldocs vm deb check-packages
+	demo check check-arm64 kunit soak coverage fuzz bench bench-check htmldocs vm deb check-packages \
+	check-semver
 
 modules:
 
@@ -101,6 +102,9 @@ deb:
 check-packages:
 	@$(run) scripts/package/check.sh
 
+check-semver:
+	@$(run) scripts/check.sh semver
+
 help:
 	@echo 'make [modules]        build qemufile.ko for the running kernel: build/custom/qemufile.ko'
 	@echo 'make install          install it (as root), and run depmod; also modules_install'
@@ -110,6 +114,7 @@ help:
 	@echo 'make check            all tests; PARTS="source selftests-stock ..." for some of them'
 	@echo 'make check-arm64      the module and the selftests for arm64, in an emulated machine'
 	@echo 'make check-packages   install, upgrade and remove the packages in a fresh system'
+	@echo 'make check-semver     whether the crate still has the interface of its last version'
 	@echo 'make kunit            the KUnit suites, on the debug kernel'
 	@echo 'make soak [SECONDS=600]  races and random calls for long, on the debug kernel'
 	@echo 'make coverage         which lines of SizedBuffer and QemuFile the tests on the host reach'

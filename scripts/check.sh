@@ -9,8 +9,8 @@
 # Usage: check.sh [PART]...     (default: all of them; check.sh --list names them)
 #   JOBS=N: how many parts at once (default 2, on one processor 1), in the order
 #   of their numbers: after the short part that fails first comes the longest, so
-#   that the others run beside it. A part with a line "# Needs: KERNEL" takes that
-#   kernel, too; one with "# On request: ..." runs only when it is named.
+#   that the others run beside it. A part with a line "# Needs: debug" takes that
+#   part of the set-up, too; one with "# On request: ..." runs only when it is named.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -23,14 +23,14 @@ case ${1:-} in
 '') parts=("${all[@]}") ;;
 esac
 file_of() { echo "$TOP/scripts/check.d"/[0-9]*"-$1"; }
-kernels=(stock)
+setup=(stock)
 for part in "${parts[@]}"; do
 	[ -e "$(file_of "$part")" ] || die "no part '$part': see check.sh --list"
-	mapfile -t -O ${#kernels[@]} kernels < <(sed -n 's/^# Needs: //p' "$(file_of "$part")")
+	mapfile -t -O ${#setup[@]} setup < <(sed -n 's/^# Needs: //p' "$(file_of "$part")")
 done
 jobs=${JOBS:-$(($(nproc) > 1 ? 2 : 1))}
 
-"$TOP/scripts/setup.sh" "${kernels[@]}"
+"$TOP/scripts/setup.sh" "${setup[@]}"
 as_root "$@"
 mkdir -p "$TOP/build"
 exec 7>"$TOP/build/check.lock"

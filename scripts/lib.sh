@@ -13,6 +13,7 @@
 #   root-arm64/      trixie for arm64, unpacked: the root of its guests, and their C library
 #   kernel.env       which versions were taken; the one place that says so
 #   cargo/           CARGO_HOME of the programs of the host, and target/, what cargo builds
+#   semver/          cargo-semver-checks, once make check-semver has run
 #   run/             one directory a running virtual machine
 #   stamps/, log/    what is finished, and what was said on the way
 

@@ -6,7 +6,7 @@
 # that holds a hash of what made it; a phase that was interrupted, or whose
 # part of this script changed, is made again. Quiet when there is nothing to do.
 #
-# Usage: setup.sh [stock|debug|arm64|uml|bench|perf]...      (default: stock)
+# Usage: setup.sh [stock|debug|arm64|uml|bench|perf|semver]...      (default: stock)
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -36,6 +36,9 @@ CROSS_PACKAGES=(gcc-14-aarch64-linux-gnu qemu-system-arm)	# make check-arm64
 ARM64_IMAGE=linux-image-cloud-arm64
 ARM64_PACKAGES=(base-files bash coreutils dash iproute2 kmod libc-bin mount sed
 	util-linux libc6-dev liburing-dev)
+# make check-semver. Of crates.io, the newest version that the root's rustc builds: each version reads
+# rustdoc's JSON of a few compilers only.
+SEMVER_CHECKS=0.42.0
 
 # ---- stamps: what is done, and by which text of this script
 
@@ -67,6 +70,8 @@ wanted() {
 	arm64) hash_of "$(declare -f make_arm64)" "$ARM64_IMAGE ${ARM64_COMPILER[*]}" \
 		"$(stamped source)" "$(cat "$ROOT/compilers" 2>/dev/null)" \
 		"$(cat "$TOP/scripts/fetch-kernel.sh" "$TOP/scripts/build-metadata.sh")" ;;
+	semver) hash_of "$(declare -f make_semver)" "$SEMVER_CHECKS" \
+		"$(cat "$ROOT/compilers" 2>/dev/null)" ;;
 	esac
 }
 stamped() { cat "$CACHE/stamps/$1" 2>/dev/null || true; }
@@ -248,13 +253,26 @@ make_arm64() {
 		"Rust symbols of Debian's Module.symvers are among the rebuilt ones"
 }
 
+# Its release profile links for minutes; the checks take a fraction of a second either way.
+make_semver() {
+	rm -rf "$CACHE/semver" && mkdir -p "$CACHE/semver" "$CACHE/cargo" || return
+	give_back "$CACHE/semver"
+	step "semver: build cargo-semver-checks $SEMVER_CHECKS (5 minutes and more)" \
+		in_root --user --mount "$CACHE/cargo:/cargo" --mount "$CACHE/semver:/semver" -- \
+		env CARGO_HOME=/cargo CARGO_TARGET_DIR=/semver/target CARGO_TERM_COLOR=never \
+		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+		cargo install --locked --root /semver cargo-semver-checks --version "=$SEMVER_CHECKS" &&
+		rm -rf "$CACHE/semver/target"
+}
+
 # ---- what is wanted
 
 phases=(root kernel source metadata)
 for kernel; do
 	case $kernel in
 	stock) ;;
-	debug | uml | bench | perf) phases+=("$kernel") ;;
+	debug | uml | bench | perf | semver) phases+=("$kernel") ;;
 	arm64) phases+=(cross root_arm64 arm64) ;;
 	*) die "no such kernel: '$kernel' (stock, debug, arm64 or uml)" ;;
 	esac
