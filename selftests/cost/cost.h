@@ -2,8 +2,8 @@
 /*
  * Time, for tests of what a call costs. They are run in a machine whose clock counts
  * the instructions of its processors, one a nanosecond (vm.sh --count-instructions):
- * what else the host does changes nothing, and one measurement is enough. On another
- * machine they may fail. Include it after harness.h.
+ * what else the host does changes nothing. On another machine they may fail. Include it
+ * after harness.h.
  */
 #ifndef QEMUFILE_SELFTESTS_COST_H
 #define QEMUFILE_SELFTESTS_COST_H
@@ -15,6 +15,24 @@ static inline long long now_ns(void)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
+
+/*
+ * The least of ten times that @action takes, in ns: what the machine does by itself, for
+ * timers and RCU, comes between now and then. @action may use the number @n of the try.
+ */
+#define TRIES 10
+#define LEAST_NS(n, action) ({								\
+	long long least = INT64_MAX;							\
+											\
+	for (int n = 0; n < TRIES; n++) {						\
+		long long start = now_ns(), took;					\
+											\
+		action;									\
+		took = now_ns() - start;						\
+		least = took < least ? took : least;					\
+	}										\
+	least;										\
+})
 
 /* Somebody who reads a byte and asks for the figures of a stream all the while. */
 struct onlooker {

@@ -130,16 +130,17 @@ TEST_F(change, by_ficlone_takes_as_long_for_any_length)
 	ASSERT_NE(NULL, memory);
 	memset(memory, 1, 64 * MiB);
 	for (int i = 0; i < 2; i++) {
-		int from = open_file(O_RDWR), to = open_file(O_RDWR);
-		long long start;
+		int from = open_file(O_RDWR), to[TRIES];
 
+		for (size_t j = 0; j < ARRAY_LEN(to); j++)
+			to[j] = open_file(O_RDWR);
 		ASSERT_EQ(lens[i], write(from, memory, lens[i]));
-		start = now_ns();
-		ASSERT_EQ(0, ioctl(to, FICLONE, from));
-		took[i] = now_ns() - start;
-		ASSERT_EQ(lens[i], length_of(to));
+		took[i] = LEAST_NS(j, ASSERT_EQ(0, ioctl(to[j], FICLONE, from)));
+		for (size_t j = 0; j < ARRAY_LEN(to); j++) {
+			ASSERT_EQ(lens[i], length_of(to[j]));
+			close(to[j]);
+		}
 		close(from);
-		close(to);
 	}
 	TH_LOG("1 MiB: %lld us, 64 MiB: %lld us", took[0] / 1000, took[1] / 1000);
 	EXPECT_LT(took[1], 2 * took[0]);

@@ -97,6 +97,7 @@ TEST_F(fork, of_memory_that_was_not_stored_to_takes_no_time)
 
 	for (int mapped = 0; mapped < 2; mapped++) {
 		int stream = open_device(O_RDWR), clone;
+		long long took;
 		char *ram;
 
 		ASSERT_EQ(0, set_length(stream, 128 * MiB));
@@ -106,9 +107,12 @@ TEST_F(fork, of_memory_that_was_not_stored_to_takes_no_time)
 		close(open_clone(stream, O_RDWR));
 		if (mapped)
 			touch_ns(ram, 128 * MiB, false);
-		times[mapped] = clone_ns(stream, &clone);
-		ASSERT_LE(0, clone);
-		close(clone);
+		for (int round = 0; round < TRIES; round++) {
+			took = clone_ns(stream, &clone);
+			ASSERT_LE(0, clone);
+			close(clone);
+			times[mapped] = round && times[mapped] < took ? times[mapped] : took;
+		}
 		munmap(ram, 128 * MiB);
 		close(stream);
 	}
