@@ -8,8 +8,8 @@
 #
 # Usage: check.sh [PART]...     (default: all of them; check.sh --list names them)
 #   JOBS=N: how many parts at once (default 2, on one processor 1), in the order
-#   of their numbers: after the short part that fails first comes the longest, so
-#   that the others run beside it. A part with a line "# Needs: debug" takes that
+#   of their numbers: after the parts that fail soonest come the longest, so that
+#   the others run beside them. A part with a line "# Needs: debug" takes that
 #   part of the set-up, too; one with "# On request: ..." runs only when it is named.
 
 # shellcheck source=scripts/lib.sh
