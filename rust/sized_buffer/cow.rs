@@ -2,6 +2,8 @@
 
 //! Copy on write: when a page may be written in place, and how a writer gets a copy otherwise.
 //!
+//! The file is long because all decisions, and tests of them, stand together.
+//!
 //! # Rules
 //!
 //! - Only the single owner of a node changes it. [`own`] copies a node that clones share.

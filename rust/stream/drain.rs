@@ -2,6 +2,8 @@
 
 //! Draining: freeing what every read-only handle has consumed.
 //!
+//! The file is long because all rules, and what follows them, stand together.
+//!
 //! # Rules
 //!
 //! 1. A stream is drained while it has the property DRAIN and is not sealed.

@@ -2,7 +2,8 @@
 /*
  * The kernel's inline functions and cast constants that the Rust code in this
  * directory calls, as the kernel's own rust/helpers/ does it for the `kernel`
- * crate. Kbuild runs bindgen over this file.
+ * crate. Kbuild runs bindgen over this file. It is long because they are many, and
+ * all alike.
  */
 
 #include <linux/cred.h>

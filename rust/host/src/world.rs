@@ -5,6 +5,8 @@
 //! An operation is applied to both; what it returns and leaves must be the same. With an
 //! allocation made to fail, it must be the same or nothing, but for a write that says how far it
 //! came.
+//!
+//! The file is long because each operation has its twin on the model here.
 
 use crate::{
     model::Model,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! Handles: what each open file of a stream has for itself.
+//!
+//! The file is long because all calls on a handle are methods of one type.
 
 use crate::{
     abi,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! Streams: what is the same for all of their handles.
+//!
+//! The file is long because all calls on a stream are methods of one type.
 
 use crate::{
     abi::{self, Access, OpenFlags, Properties},

@@ -5,6 +5,8 @@
 //! What QEMU has only once and what is known here gets another name: RAM, monitor, sockets that QEMU
 //! listens at, files that it writes. What is not known here stays, and is noted: disks, networks,
 //! ports, descriptors.
+//!
+//! The file is long because each option of QEMU that names something is one case, with a test.
 
 use crate::error::{Error, Result, Status};
 use rustix::process::Pid;
