@@ -42,7 +42,7 @@ static inline int race_ms(void)
 {
 	const char *text = getenv("QEMUFILE_RACE_MS");
 
-	return text ? atoi(text) : 400;
+	return text ? atoi(text) : 300;
 }
 
 #define RACE_MS race_ms()

@@ -3,10 +3,10 @@
 #
 # What several parts of check.sh need; sourced by it.
 
-# Test programs whose calls fail, are killed, or come last. On the debug kernel they run
+# Test programs whose calls fail or come last. On the debug kernel they run
 # in the machine of the storm.
 # shellcheck disable=SC2034
-FAILING="block fasync fault inode memory module mount names quota uring"
+FAILING="fasync fault inode memory module mount names"
 
 # build_selftests VARIANT...: in build/selftests-VARIANT; a variant is native, m32 or arm64.
 build_selftests() {
