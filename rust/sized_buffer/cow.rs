@@ -201,25 +201,34 @@ impl Leaf {
         if !self.is_only_here(slot, held) {
             return false;
         }
-        self.slots_of_folio(slot)
-            .for_each(|at| self.mark_if(at, true));
+        let marks = self.exclusive.load(Relaxed);
+        self.exclusive
+            .store(marks | self.slots_of_folio(slot), Relaxed);
         true
     }
 
     /// The slots that hold the pages of the folio of the page in `slot`, each page at its natural
-    /// position.
+    /// position; one bit a slot, none without a page.
     ///
     /// A page that is in the leaf twice, or at another position, is left out. It then counts as
     /// shared, which is safe.
-    fn slots_of_folio(&self, slot: usize) -> impl Iterator<Item = usize> + use<'_> {
-        self.pages.get(slot).into_iter().flat_map(move |page| {
-            let folio = page.folio();
-            let (index, pages) = (folio.index(), folio.pages());
-            (0..pages).filter_map(move |of_folio| {
-                let at = (slot + of_folio).checked_sub(index)?;
-                let found = self.pages.get(at)?;
-                folio.is_at(of_folio, found).then_some(at)
-            })
+    fn slots_of_folio(&self, slot: usize) -> u64 {
+        let Some(page) = self.pages.get(slot) else {
+            return 0;
+        };
+        let folio = page.folio();
+        let pages = folio.pages();
+        if pages == 1 {
+            return Self::bit(slot);
+        }
+        let index = folio.index();
+        let holds = |of_folio: &usize| {
+            let at = (slot + of_folio).checked_sub(index);
+            let found = at.and_then(|at| self.pages.get(at));
+            found.is_some_and(|found| folio.is_at(*of_folio, found))
+        };
+        (0..pages).filter(holds).fold(0, |slots, of_folio| {
+            slots | Self::bit(slot + of_folio - index)
         })
     }
 
@@ -229,10 +238,14 @@ impl Leaf {
     /// References can go at any time. New ones come only from a holder of the page.
     fn is_only_here(&self, slot: usize, held: usize) -> bool {
         self.pages.get(slot).is_some_and(|page| {
-            // Memory that mappings have filled is of single pages, and a clone looks at each of them.
-            page.has_refs(1 + held)
-                || self.slots_of_folio(slot).count() + held == page.folio().refs()
+            // The answer for most of the pages that mappings have filled, in one step.
+            page.has_refs(1 + held) || self.count_of_folio(slot) + held == page.folio().refs()
         })
+    }
+
+    /// The number of [`Self::slots_of_folio`].
+    fn count_of_folio(&self, slot: usize) -> usize {
+        self.slots_of_folio(slot).count_ones() as usize
     }
 
     /// Whether only this leaf has the page in `slot`. Mappings are its stream's own, or are of a
@@ -241,7 +254,7 @@ impl Leaf {
         self.get(slot).is_some_and(|page| {
             let folio = page.folio();
             let others = folio.refs().saturating_sub(folio.mappings());
-            self.is_marked(slot) || self.slots_of_folio(slot).count() == others
+            self.is_marked(slot) || self.count_of_folio(slot) == others
         })
     }
 
@@ -252,6 +265,25 @@ impl Leaf {
     /// True also if another page of its folio is known to others.
     pub(super) fn is_busy(&self, slot: usize) -> bool {
         self.is_marked(slot) && !self.is_only_here(slot, 0)
+    }
+
+    /// The slots with a page for which [`Self::is_busy`] is true, one bit a slot. Asks each folio
+    /// once.
+    pub(super) fn busy_slots(&self) -> u64 {
+        let (mut unknown, mut busy) = (self.exclusive.load(Relaxed) & !self.shadows, 0);
+        while unknown != 0 {
+            let slot = unknown.trailing_zeros() as usize;
+            let mut slots = Self::bit(slot);
+            let is_sole = |page: &PageRef| page.has_refs(1);
+            if !self.get(slot).is_some_and(is_sole) {
+                slots |= self.slots_of_folio(slot);
+                if self.is_busy(slot) {
+                    busy |= unknown & slots;
+                }
+            }
+            unknown &= !slots;
+        }
+        busy
     }
 
     /// The number of slots from `slot` on, up to `most`, that hold one chunk and may all be written

@@ -240,6 +240,26 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_a_device_has_a_page_of_is_copied_for_the_clone() -> Result {
+        let mut buffer = SizedBuffer::new();
+        let mut bytes = KVec::new();
+        bytes.resize(32 * PAGE_SIZE, b'a', GFP_STREAM)?;
+        buffer.write_at(0, &bytes)?;
+        let device = buffer.page_to_write(3 * PAGE_BYTES, 0)?.try_clone()?;
+        buffer.page_to_write(40 * PAGE_BYTES, 0)?.write(0, b"a");
+        let clone = buffer.try_clone()?;
+        device.write(0, b"b");
+        assert_eq!(byte_at(&buffer, 3 * PAGE_BYTES), Some(b'b'));
+        assert_eq!(byte_at(&clone, 3 * PAGE_BYTES), Some(b'a'));
+        // The other pages of the run, and of no other.
+        assert!(buffer.is_exclusive(0) && !buffer.is_exclusive(40 * PAGE_BYTES));
+        assert!(!buffer.is_exclusive(31 * PAGE_BYTES));
+        drop(device);
+        assert!(buffer.has_stores() && !buffer.is_busy()?);
+        Ok(())
+    }
+
+    #[test]
     fn bytes_after_the_end_do_not_come_back() -> Result {
         let mut buffer = SizedBuffer::from_slice(b"migration")?;
         let store = |buffer: &mut SizedBuffer| -> Result {

@@ -251,9 +251,12 @@ fn each_busy(
         None => Ok(()),
         Some(Node::Leaf(leaf)) => {
             cond_resched();
-            (0..SLOTS)
-                .filter(|&slot| leaf.get(slot).is_some() && leaf.is_busy(slot))
-                .try_for_each(|slot| f(first + slot as u64))
+            let mut busy = leaf.busy_slots();
+            while busy != 0 {
+                f(first + u64::from(busy.trailing_zeros()))?;
+                busy &= busy - 1;
+            }
+            Ok(())
         }
         Some(Node::Interior(node)) => {
             node.pass_on();

@@ -21,7 +21,7 @@ STREAM_FIXTURE(others)
 
 /* ---- changes ---- */
 
-#define LONG (192 * MiB)
+#define LONG (128 * MiB)
 
 struct change {
 	const char *name;
