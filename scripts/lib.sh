@@ -148,8 +148,11 @@ in_root() {
 cargo_in_root() {
 	mkdir -p "$CACHE/cargo/target"
 	give_back "$CACHE/cargo/target"
-	in_root --user --mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
-		CARGO_TARGET_DIR=/cargo/target CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never "$@"
+	(
+		flock --shared 4
+		in_root --user --mount "$CACHE/cargo:/cargo" -- env CARGO_HOME=/cargo \
+			CARGO_TARGET_DIR=/cargo/target CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never "$@"
+	) 4>>"$CACHE/cargo/target.lock"
 }
 with_programs() {
 	(
@@ -157,8 +160,12 @@ with_programs() {
 		"$@"
 	) 5>"$CACHE/cargo/programs.lock"
 }
-# What older checkouts left there is removed at some time.
+# What older checkouts left there is removed at some time, while none is at it.
 prune_cargo() {
 	mkdir -p "$CACHE/cargo/target"
-	[ "$(du -sm "$CACHE/cargo/target" | cut -f1)" -lt 6000 ] || rm -rf "$CACHE/cargo/target"
+	[ "$(du -sm "$CACHE/cargo/target" | cut -f1)" -ge 6000 ] || return 0
+	(
+		flock --nonblock 4 || exit 0
+		rm -rf "$CACHE/cargo/target"
+	) 4>>"$CACHE/cargo/target.lock"
 }
