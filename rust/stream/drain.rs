@@ -67,8 +67,12 @@ use crate::{
     },
     sys::{
         sched::is_user_task,
-        task_work, //
-    }, //
+        task_work::{
+            self,
+            Memory,
+            OnReturn, //
+        },
+    },
 };
 use kernel::{
     current,
@@ -378,19 +382,41 @@ impl Member {
             return;
         }
         reader.checks.fetch_add(1, Relaxed);
-        let (stream, reader_then) = (self.stream().clone(), reader.clone());
-        let queued = task_work::on_return(ARef::from(file), move |file| {
-            let reader = reader_then;
-            reader.checks.fetch_sub(1, Relaxed);
-            let _ = reader.caller.cmpxchg(caller, 0, Full);
-            stream.confirm_reader(&reader, file);
-        });
+        let confirm = Confirm {
+            stream: self.stream().clone(),
+            reader: reader.clone(),
+            caller,
+        };
+        let memory = reader.take_memory();
+        let queued =
+            memory.and_then(|memory| task_work::on_return(memory, ARef::from(file), confirm));
         match queued {
             // An io_uring worker makes several calls before it runs queued work.
             Ok(()) if is_user_task() => reader.caller.store(caller, Relaxed),
             Ok(()) => (),
             Err(_) => drop(reader.checks.fetch_sub(1, Relaxed)),
         }
+    }
+}
+
+/// A check of a reader's position, after the call of the task `caller`.
+pub(super) struct Confirm {
+    stream: Arc<Stream>,
+    reader: Arc<Reader>,
+    caller: i32,
+}
+
+impl OnReturn for Confirm {
+    fn returned(self, file: &File, memory: Memory<Self>) {
+        let Self {
+            stream,
+            reader,
+            caller,
+        } = self;
+        reader.checks.fetch_sub(1, Relaxed);
+        let _ = reader.caller.cmpxchg(caller, 0, Full);
+        reader.keep_memory(memory);
+        stream.confirm_reader(&reader, file);
     }
 }
 

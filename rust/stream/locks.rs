@@ -24,8 +24,8 @@
 //! 5. Under `inner`, and not together: `Locks::books`, how far readers have come; `Rate::state` of
 //!    a handle; `i_mmap_rwsem` of the inode, and the page table locks below it (pages are mapped,
 //!    and taken out of mappings).
-//! 6. The locks of the wait queues, of the table of users ([`quota`](super::quota)), and of the table
-//!    of locked ranges.
+//! 6. The locks of the wait queues, of the table of users ([`quota`](super::quota)), of the table
+//!    of locked ranges, and of the memory that a reader keeps for its checks.
 //!
 //! `inner` of two streams is held together only to compare them, the read side of both, in the order
 //! of their addresses. A clone or a reflink takes a snapshot of the source first. Memory that a change takes out is freed, and waiters are woken, after `inner`

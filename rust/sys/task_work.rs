@@ -26,26 +26,43 @@ use kernel::{
 /// Whether anything was ever queued.
 static USED: Atomic<i32> = Atomic::new(0);
 
+/// A call that [`on_return`] makes later.
+pub(crate) trait OnReturn: Send + Sized + 'static {
+    /// Is called with the file. `memory` may be used for another call.
+    fn returned(self, file: &File, memory: Memory<Self>);
+}
+
 /// A callback with what it is called with.
 #[repr(C)]
-struct Work<F> {
+struct Work<T> {
     /// The first field, so that a pointer to it is one to the whole.
     head: MaybeUninit<bindings::callback_head>,
     file: ARef<File>,
-    call: F,
+    call: T,
 }
 
-/// Has `call` called with `file` when the current task returns to user space, or exits.
+/// Memory for one call.
+pub(crate) struct Memory<T>(KBox<MaybeUninit<Work<T>>>);
+
+// SAFETY: There is nothing in it.
+unsafe impl<T> Send for Memory<T> {}
+
+impl<T> Memory<T> {
+    /// `ENOMEM`: no reclaim is tried.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(KBox::new_uninit(GFP_NOWAIT | __GFP_NOWARN)?))
+    }
+}
+
+/// Has [`OnReturn::returned`] of `call` called with `file` when the current task returns to user space,
+/// or exits.
 ///
 /// `file` must be one of this module's files, so that the reference to the file keeps the module
-/// until `call` has run.
+/// until the call has been made.
 ///
 /// `EINVAL` for a file of another module, `ESRCH` for a kernel thread and for a task that is almost
-/// gone. `ENOMEM`: no reclaim is tried.
-pub(crate) fn on_return<F>(file: ARef<File>, call: F) -> Result
-where
-    F: FnOnce(&File) + Send + 'static,
-{
+/// gone.
+pub(crate) fn on_return<T: OnReturn>(memory: Memory<T>, file: ARef<File>, call: T) -> Result {
     // SAFETY: The file is valid, and so are its operations.
     let owner = unsafe { (*(*file.as_ptr()).f_op).owner };
     if owner != this_module() {
@@ -56,16 +73,12 @@ where
     if unsafe { (*task).flags } & bindings::PF_KTHREAD != 0 {
         return Err(ESRCH);
     }
-    let work = Work {
-        head: MaybeUninit::uninit(),
-        file,
-        call,
-    };
-    let work = KBox::into_raw(KBox::new(work, GFP_NOWAIT | __GFP_NOWARN)?);
+    let head = MaybeUninit::uninit();
+    let work = KBox::into_raw(KBox::write(memory.0, Work { head, file, call }));
     let head = work.cast::<bindings::callback_head>();
     USED.store(1, Relaxed);
     // SAFETY: `head` is the first field of `work`, which is ours.
-    unsafe { bindings::init_task_work(head, Some(run::<F>)) };
+    unsafe { bindings::init_task_work(head, Some(run::<T>)) };
     // SAFETY: The task is the current one. It gets the work, unless this fails, and calls `run`
     // once, in its own context, before it is back in user space: `run`'s requirement. The function
     // is there until then: the work has a reference to a file whose operations this module owns,
@@ -82,16 +95,14 @@ where
 
 /// # Safety
 ///
-/// `head` must be that of a `Work<F>` in a [`KBox`], which the caller gives away.
-unsafe extern "C" fn run<F: FnOnce(&File)>(head: *mut bindings::callback_head) {
-    // SAFETY: By the caller's promise.
-    let work = unsafe { KBox::from_raw(head.cast::<Work<F>>()) };
-    let Work {
-        head: _,
-        file,
-        call,
-    } = KBox::into_inner(work);
-    call(&file);
+/// `head` must be that of a `Work<T>` in a [`KBox`], which the caller gives away.
+unsafe extern "C" fn run<T: OnReturn>(head: *mut bindings::callback_head) {
+    let work = head.cast::<Work<T>>();
+    // SAFETY: By the caller's promise. What is read is moved: after this it is memory only.
+    let Work { file, call, .. } = unsafe { work.read() };
+    // SAFETY: By the caller's promise, and nothing has to be initialised now.
+    let memory = unsafe { KBox::from_raw(work.cast::<MaybeUninit<Work<T>>>()) };
+    call.returned(&file, Memory(memory));
     // If this is the last reference, the file is released by a work that is queued behind this one
     // (`fput()`). If it is not, somebody else may release it, and the module may be removed, before
     // this function has returned: `Returned` waits for that.

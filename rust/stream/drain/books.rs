@@ -5,9 +5,13 @@
 //! The rules are in [`drain`](super). The books have a lock of their own, below `inner`: see
 //! [`locks`](super::super::locks).
 
-use crate::sys::alloc::GFP_STREAM;
+use super::Confirm;
+use crate::sys::{
+    alloc::GFP_STREAM,
+    task_work::Memory, //
+};
 use kernel::{
-    current,
+    current, new_spinlock,
     prelude::*,
     rbtree::{
         RBTree,
@@ -18,7 +22,8 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        SpinLock, //
     },
 };
 
@@ -48,6 +53,7 @@ impl Pending {
 }
 
 /// A handle that only reads, as its [`Member`](super::Member) knows it.
+#[pin_data]
 pub(crate) struct Reader {
     number: u64,
     /// [`Place::consumed`]; changes under the lock of the books.
@@ -56,6 +62,9 @@ pub(crate) struct Reader {
     pub(super) caller: Atomic<i32>,
     /// Calls that are checked when they return.
     pub(super) checks: Atomic<i32>,
+    /// Memory for the next check, from the last one.
+    #[pin]
+    memory: SpinLock<Option<Memory<Confirm>>>,
 }
 
 impl Reader {
@@ -64,6 +73,18 @@ impl Reader {
             consumed: self.consumed.load(Relaxed),
             number: self.number,
         }
+    }
+
+    /// Memory for a check. `ENOMEM`.
+    pub(super) fn take_memory(&self) -> Result<Memory<Confirm>> {
+        let kept = self.memory.lock().take();
+        kept.map_or_else(Memory::new, Ok)
+    }
+
+    /// Keeps memory for the next check.
+    pub(super) fn keep_memory(&self, memory: Memory<Confirm>) {
+        let other = self.memory.lock().replace(memory);
+        drop(other);
     }
 }
 
@@ -76,14 +97,15 @@ pub(in crate::stream) struct NewReader {
 impl NewReader {
     /// `ENOMEM` if there is no memory for the entry.
     pub(in crate::stream) fn new() -> Result<Self> {
-        let reader = Reader {
+        let reader = pin_init!(Reader {
             number: NEXT_READER.fetch_add(1, Relaxed) as u64,
             consumed: Atomic::new(0),
             caller: Atomic::new(0),
             checks: Atomic::new(0),
-        };
+            memory <- new_spinlock!(None, "qemufile::check"),
+        });
         Ok(Self {
-            reader: Arc::new(reader, GFP_STREAM)?,
+            reader: Arc::pin_init(reader, GFP_STREAM)?,
             node: RBTreeNodeReservation::new(GFP_STREAM)?,
         })
     }
