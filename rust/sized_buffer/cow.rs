@@ -58,6 +58,7 @@ use crate::sys::{
     },
     shared::Shared, //
 };
+use core::ops::Range;
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -103,13 +104,16 @@ pub(super) fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut No
     Ok(node)
 }
 
-/// Allocates a run of up to `pages` pages for `slot` and the slots after it, of at least one page.
-///
-/// The run is as long as memory allows, ends in the leaf, and is aligned to its length.
-pub(super) fn alloc_run_at(slot: usize, pages: usize) -> Result<Run, AllocError> {
+/// The base-2 logarithm of the number of pages of a run for `slot` and the slots after it: of up to
+/// `pages` pages, but of at least one. It ends in the leaf, and is aligned to its length.
+fn order_at(slot: usize, pages: usize) -> u32 {
     let most = pages.min(1 << MAX_ORDER);
-    let order = most.checked_ilog2().unwrap_or(0).min(slot.trailing_zeros());
-    (1..=order)
+    most.checked_ilog2().unwrap_or(0).min(slot.trailing_zeros())
+}
+
+/// Allocates a run for `slot` and the slots after it: of [`order_at`], or as long as memory allows.
+pub(super) fn alloc_run_at(slot: usize, pages: usize) -> Result<Run, AllocError> {
+    (1..=order_at(slot, pages))
         .rev()
         .find_map(|order| PageRef::alloc_run(order).ok())
         .map_or_else(|| PageRef::alloc_run(0), Ok)
@@ -132,7 +136,7 @@ impl Node {
     fn note_shared(&self) {
         match self {
             Self::Interior(node) => node.shared.store(true, Relaxed),
-            Self::Leaf(leaf) => leaf.exclusive.store(0, Relaxed),
+            Self::Leaf(leaf) => leaf.set_marks(0),
         }
     }
 }
@@ -151,36 +155,42 @@ impl Interior {
 impl Leaf {
     /// A copy with references to the same pages. The pages are then exclusive to neither leaf.
     pub(super) fn try_clone(&self) -> Result<Self, AllocError> {
-        self.exclusive.store(0, Relaxed);
-        Ok(Self {
-            pages: self.pages.try_clone(PageRef::try_clone)?,
-            exclusive: Atomic::new(0),
-            shadows: self.shadows,
-            usage: self.usage,
-        })
+        self.set_marks(0);
+        Ok(self.with_pages(self.pages.try_clone(PageRef::try_clone)?))
     }
 
     /// Whether the page in `slot` is marked as exclusive.
     pub(super) fn is_marked(&self, slot: usize) -> bool {
-        self.exclusive.load(Relaxed) & Self::bit(slot) != 0
+        self.marks() & Self::bit(slot) != 0
+    }
+
+    /// The number of slots from `slot` on, up to `most`, whose pages are marked as exclusive.
+    pub(super) fn marked_from(&self, slot: usize, most: usize) -> usize {
+        (Self::first(!self.marks(), slot) - slot).min(most)
+    }
+
+    /// The slots whose pages are marked as exclusive, one bit a slot.
+    pub(super) fn marks(&self) -> u64 {
+        self.exclusive.load(Relaxed)
+    }
+
+    /// Marks just the pages in these slots as exclusive. The caller is the leaf's only owner.
+    pub(super) fn set_marks(&self, marks: u64) {
+        self.exclusive.store(marks, Relaxed);
     }
 
     /// Marks the page in `slot` as exclusive if `exclusive`. The caller is the leaf's only owner.
     pub(super) fn mark_if(&self, slot: usize, exclusive: bool) {
         if exclusive {
-            let marks = self.exclusive.load(Relaxed);
-            self.exclusive.store(marks | Self::bit(slot), Relaxed);
+            self.set_marks(self.marks() | Self::bit(slot));
         }
     }
 
-    /// Clears the mark of `slot`.
-    pub(super) fn unmark(&self, slot: usize) {
-        let mut marks = self.exclusive.load(Relaxed);
-        while marks & Self::bit(slot) != 0 {
-            match self
-                .exclusive
-                .cmpxchg(marks, marks & !Self::bit(slot), Relaxed)
-            {
+    /// Clears the marks of `slots`, one bit a slot.
+    pub(super) fn unmark(&self, slots: u64) {
+        let mut marks = self.marks();
+        while marks & slots != 0 {
+            match self.exclusive.cmpxchg(marks, marks & !slots, Relaxed) {
                 Ok(_) => return,
                 Err(now) => marks = now,
             }
@@ -201,9 +211,7 @@ impl Leaf {
         if !self.is_only_here(slot, held) {
             return false;
         }
-        let marks = self.exclusive.load(Relaxed);
-        self.exclusive
-            .store(marks | self.slots_of_folio(slot), Relaxed);
+        self.set_marks(self.marks() | self.slots_of_folio(slot));
         true
     }
 
@@ -270,7 +278,7 @@ impl Leaf {
     /// The slots with a page for which [`Self::is_busy`] is true, one bit a slot. Asks each folio
     /// once.
     pub(super) fn busy_slots(&self) -> u64 {
-        let (mut unknown, mut busy) = (self.exclusive.load(Relaxed) & !self.shadows, 0);
+        let (mut unknown, mut busy) = (self.marks() & !self.shadows, 0);
         while unknown != 0 {
             let slot = unknown.trailing_zeros() as usize;
             let mut slots = Self::bit(slot);
@@ -290,8 +298,13 @@ impl Leaf {
     /// in place.
     pub(super) fn own_chunk_from(&self, slot: usize, most: usize) -> usize {
         let chunk = self.chunk_from(slot, most);
-        let own = (slot..slot + chunk).take_while(|&slot| self.may_write(slot));
-        own.count()
+        match self.marked_from(slot, chunk) {
+            marked if marked == chunk => chunk,
+            marked => {
+                let rest = (slot + marked..slot + chunk).take_while(|&slot| self.may_write(slot));
+                marked + rest.count()
+            }
+        }
     }
 
     /// Takes a reference to the page in `slot`. The page's bytes do not change while the reference
@@ -300,15 +313,28 @@ impl Leaf {
         let Some(page) = self.get(slot) else {
             return Ok(None);
         };
-        self.unmark(slot);
+        self.unmark(Self::bit(slot));
         page.try_clone().map(Some)
     }
 
-    /// Puts a page that was allocated for this leaf into `slot`. Returns the previous page.
-    pub(super) fn replace_with_new(&mut self, slot: usize, page: PageRef) -> Option<PageRef> {
-        let old = self.replace(slot, Some(page));
-        self.mark_if(slot, true);
-        old
+    /// As [`Leaf::replace_all`], with pages that were allocated for this leaf.
+    pub(super) fn replace_all_with_new(
+        &mut self,
+        slots: Range<usize>,
+        mut page: impl FnMut(&Self, usize) -> Option<PageRef>,
+        old: impl FnMut(usize, Option<PageRef>),
+    ) {
+        let mut filled = 0;
+        self.replace_all(
+            slots,
+            |leaf, slot| {
+                let page = page(leaf, slot);
+                filled |= page.as_ref().map_or(0, |_| Self::bit(slot));
+                page
+            },
+            old,
+        );
+        self.set_marks(self.marks() | filled);
     }
 
     /// Makes the shadow in `slot` the slot's page, if it may be written in place. Returns whether
@@ -321,11 +347,10 @@ impl Leaf {
         promoted
     }
 
-    /// As [`alloc_run_at`], for pages that replace none that may be written in place.
-    pub(super) fn alloc_run(&self, slot: usize, pages: usize) -> Result<Run, AllocError> {
-        let slots = (slot..SLOTS).take(pages.min(1 << MAX_ORDER));
-        let free = slots.take_while(|&slot| !self.may_write(slot)).count();
-        alloc_run_at(slot, free)
+    /// How many of the slots from `slot` on, up to `most`, hold no page that may be written in place.
+    pub(super) fn free_slots(&self, slot: usize, most: usize) -> usize {
+        let slots = (slot..SLOTS).take(most.min(1 << MAX_ORDER));
+        slots.take_while(|&slot| !self.may_write(slot)).count()
     }
 
     /// Whether a write of the whole page in `slot` puts a new page there: there is none, or others
@@ -351,7 +376,7 @@ impl Leaf {
         if self.may_write(slot) {
             return Ok(None);
         }
-        let page = self.alloc_run(slot, 1)?.next().ok_or(AllocError)?;
+        let page = PageRef::alloc_run(0)?.next().ok_or(AllocError)?;
         self.fill_gap(&page, slot, 0, PAGE_SIZE);
         Ok(Some(page))
     }
@@ -421,16 +446,17 @@ mod tests {
     fn a_shadow_is_a_hole_until_it_is_written() -> Result {
         let mut leaf = leaf_of(PageRef::alloc_run(0)?, 3);
         let page = PageRef::alloc_run(0)?.next().ok_or(EINVAL)?;
-        leaf.replace_with_new(4, page);
+        let mut page = Some(page);
+        leaf.replace_all_with_new(4..5, |_, _| page.take(), |_, _| ());
         leaf.set_shadow(4, true);
-        assert!(leaf.get(4).is_none() && leaf.find(4, true).is_none());
-        assert_eq!((leaf.usage.pages, leaf.usage.shadows), (1, 1));
+        assert!(leaf.get(4).is_none() && leaf.find(4, true, false).is_none());
+        assert_eq!((leaf.usage().pages, leaf.usage().shadows), (1, 1));
         assert!(leaf.lend(4)?.is_none());
         let copy = leaf.try_clone()?;
         assert!(copy.is_shadow(4) && !leaf.promote(4));
         drop(copy);
         assert!(leaf.promote(4) && leaf.get(4).is_some());
-        assert_eq!((leaf.usage.pages, leaf.usage.shadows), (2, 0));
+        assert_eq!((leaf.usage().pages, leaf.usage().shadows), (2, 0));
         Ok(())
     }
 }

@@ -84,8 +84,7 @@ impl SizedBuffer {
             };
             let head = (at % PAGE_BYTES) as usize;
             let chunk = leaf.chunk_from(slot, (head + wanted).div_ceil(PAGE_SIZE));
-            let own = (slot..slot + chunk).take_while(|&slot| leaf.is_marked(slot));
-            let asked = wanted.min(own.count() * PAGE_SIZE - head);
+            let asked = wanted.min(leaf.marked_from(slot, chunk) * PAGE_SIZE - head);
             let page = leaf.get(slot);
             let moved = page.map_or(0, |page| source.copy_to_page(page, head, asked));
             bytes += moved;
@@ -132,11 +131,7 @@ impl SizedBuffer {
             self.clear_tail();
         }
         let put = self.tree.change(pos / PAGE_BYTES, |mut leaf, slot| {
-            let pages = Iterator::chain(once(first), rest).take(bytes.div_ceil(PAGE_SIZE));
-            for (i, page) in pages.enumerate() {
-                let used = (bytes - i * PAGE_SIZE).min(PAGE_SIZE);
-                leaf.put_fresh(slot + i, page, used);
-            }
+            leaf.put_fresh(slot, Iterator::chain(once(first), rest), bytes);
         });
         if put.is_err() {
             return Progress::none(ENOMEM);
@@ -147,16 +142,30 @@ impl SizedBuffer {
 }
 
 impl LeafMut<'_> {
+    /// Makes the first `bytes` bytes from `slot` on those of `pages`, which are new.
+    fn put_fresh(&mut self, slot: usize, mut pages: impl Iterator<Item = PageRef>, bytes: usize) {
+        let count = bytes.div_ceil(PAGE_SIZE);
+        if !(slot..slot + count).any(|slot| self.may_write(slot)) {
+            return self.put_filled(slot, pages, bytes);
+        }
+        for i in 0..count {
+            let Some(page) = pages.next() else {
+                return;
+            };
+            let used = (bytes - i * PAGE_SIZE).min(PAGE_SIZE);
+            self.put_fresh_page(slot + i, page, used);
+        }
+    }
+
     /// Makes the first `used` bytes of the page in `slot` those of `page`, which is new.
-    fn put_fresh(&mut self, slot: usize, page: PageRef, used: usize) {
+    fn put_fresh_page(&mut self, slot: usize, page: PageRef, used: usize) {
         if self.promote(slot) || self.may_write(slot) {
             if let Some(old) = self.get(slot) {
                 old.copy_from(0, &page, used);
                 return;
             }
         }
-        self.fill_gap(&page, slot, used, PAGE_SIZE - used);
-        self.put_new(slot, page);
+        self.put_filled(slot, once(page), used);
     }
 }
 

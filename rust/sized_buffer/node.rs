@@ -87,7 +87,7 @@ impl Node {
     pub(super) fn usage(&self) -> Usage {
         match self {
             Self::Interior(node) => node.usage,
-            Self::Leaf(leaf) => leaf.usage,
+            Self::Leaf(leaf) => leaf.usage(),
         }
     }
 }
@@ -166,13 +166,19 @@ impl Interior {
 ///
 /// A slot is a hole if it is empty or holds a *shadow*. A shadow is a page of zeros for mappings to
 /// show. With it the hole can be filled without a search for mappings.
+///
+/// A word has one bit a slot.
 pub(super) struct Leaf {
     pub(super) pages: Slots<PageRef>,
-    /// One bit a slot: see [`cow`](super::cow).
+    /// The page is exclusive: see [`cow`](super::cow).
     pub(super) exclusive: Atomic<u64>,
-    /// One bit a slot: its page is a shadow.
+    /// The page is a shadow.
     pub(super) shadows: u64,
-    pub(super) usage: Usage,
+    /// There is a page that is no shadow.
+    data: u64,
+    /// Of `data`, those whose page does not follow the page of the slot before, in one folio: the first
+    /// of a chunk.
+    begins: u64,
 }
 
 impl Leaf {
@@ -181,7 +187,27 @@ impl Leaf {
             pages: Slots::new(),
             exclusive: Atomic::new(0),
             shadows: 0,
-            usage: Usage::NONE,
+            data: 0,
+            begins: 0,
+        }
+    }
+
+    /// A leaf with other references to the same pages. None is exclusive.
+    pub(super) fn with_pages(&self, pages: Slots<PageRef>) -> Self {
+        Self {
+            pages,
+            exclusive: Atomic::new(0),
+            ..*self
+        }
+    }
+
+    /// The memory that the leaf holds.
+    pub(super) fn usage(&self) -> Usage {
+        let count = |slots: u64| u64::from(slots.count_ones());
+        Usage {
+            pages: count(self.data),
+            chunks: count(self.begins),
+            shadows: count(self.shadows),
         }
     }
 
@@ -195,94 +221,117 @@ impl Leaf {
         self.shadows & Self::bit(slot) != 0
     }
 
-    /// The bit of `slot` in a word of one bit a slot.
+    /// The bit of `slot` in a word.
     pub(super) fn bit(slot: usize) -> u64 {
         1 << (slot % SLOTS)
     }
 
-    /// Whether `slot` holds the first page of a chunk: it has a page that does not follow the page
-    /// before it.
-    fn begins_chunk(&self, slot: usize) -> bool {
-        let before = slot.checked_sub(1).and_then(|before| self.get(before));
-        self.get(slot)
-            .is_some_and(|page| !before.is_some_and(|before| follows(before, page)))
+    /// The bits of `slots` in a word.
+    pub(super) fn bits(slots: &Range<usize>) -> u64 {
+        Self::below(slots.end) & !Self::below(slots.start)
+    }
+
+    /// The bits of the slots before `slot` in a word.
+    fn below(slot: usize) -> u64 {
+        let bit = u32::try_from(slot).ok().and_then(|n| 1_u64.checked_shl(n));
+        bit.map_or(u64::MAX, |bit| bit - 1)
+    }
+
+    /// The first slot of `word` at or after `slot`, or [`SLOTS`].
+    pub(super) fn first(word: u64, slot: usize) -> usize {
+        (word & !Self::below(slot)).trailing_zeros() as usize
     }
 
     /// The number of slots of one chunk from `slot` on, up to `most`; 0 without a page.
     pub(super) fn chunk_from(&self, slot: usize, most: usize) -> usize {
-        let goes_on =
-            |at: &usize| self.get(*at).is_some() && (*at == slot || !self.begins_chunk(*at));
-        (slot..SLOTS).take(most).take_while(goes_on).count()
+        if self.data & Self::bit(slot) == 0 {
+            return 0;
+        }
+        (Self::first(self.begins | !self.data, slot + 1) - slot).min(most)
     }
 
     /// The number of slots without a page from `slot` on.
     pub(super) fn hole_from(&self, slot: usize) -> usize {
-        self.find(slot, true).unwrap_or(SLOTS) - slot
+        Self::first(self.data, slot) - slot
     }
 
-    /// The first slot at or after `slot` with a page, or without one if `holds_page` is false.
-    pub(super) fn find(&self, slot: usize, holds_page: bool) -> Option<usize> {
-        (slot..SLOTS).find(|&slot| self.get(slot).is_some() == holds_page)
+    /// The first slot at or after `slot` with a page, or without one if `holds_page` is false. A shadow
+    /// counts as a page if `shadows`.
+    pub(super) fn find(&self, slot: usize, holds_page: bool, shadows: bool) -> Option<usize> {
+        let held = self.data | if shadows { self.shadows } else { 0 };
+        let word = if holds_page { held } else { !held };
+        Some(Self::first(word, slot)).filter(|found| *found < SLOTS)
     }
 
     /// Puts `page` into `slot`, not marked as exclusive. Returns the previous page.
     pub(super) fn replace(&mut self, slot: usize, page: Option<PageRef>) -> Option<PageRef> {
-        self.unmark(slot);
-        self.recount(slot, |leaf| {
-            leaf.shadows &= !Self::bit(slot);
-            core::mem::replace(leaf.pages.entry(slot), page)
-        })
+        let (mut page, mut old) = (page, None);
+        let slots = slot..slot + 1;
+        self.replace_all(slots, |_, _| page.take(), |_, replaced| old = replaced);
+        old
+    }
+
+    /// Puts a page, or none, into each of `slots`, not marked as exclusive. `page` is asked for it, and
+    /// sees the leaf with the slot as it was; `old` gets the slot's previous page.
+    pub(super) fn replace_all(
+        &mut self,
+        slots: Range<usize>,
+        mut page: impl FnMut(&Self, usize) -> Option<PageRef>,
+        mut old: impl FnMut(usize, Option<PageRef>),
+    ) {
+        self.unmark(Self::bits(&slots));
+        for slot in slots.clone() {
+            let page = page(self, slot);
+            self.shadows &= !Self::bit(slot);
+            old(slot, core::mem::replace(self.pages.entry(slot), page));
+        }
+        self.note(&slots);
     }
 
     /// Sets whether the page in `slot` is a shadow.
     pub(super) fn set_shadow(&mut self, slot: usize, is_shadow: bool) {
-        self.recount(slot, |leaf| match is_shadow {
-            true => leaf.shadows |= Self::bit(slot),
-            false => leaf.shadows &= !Self::bit(slot),
-        });
-    }
-
-    /// Changes `slot` with `change`, and updates the usage.
-    fn recount<R>(&mut self, slot: usize, change: impl FnOnce(&mut Self) -> R) -> R {
-        let before = self.usage_at(slot);
-        let result = change(self);
-        self.usage += self.usage_at(slot);
-        self.usage -= before;
-        result
-    }
-
-    /// The usage that a change of `slot` affects: its page, and chunks that begin at it or right
-    /// after it.
-    fn usage_at(&self, slot: usize) -> Usage {
-        let begins = |slot| u64::from(self.begins_chunk(slot));
-        Usage {
-            pages: u64::from(self.get(slot).is_some()),
-            chunks: begins(slot) + begins(slot + 1),
-            shadows: u64::from(self.is_shadow(slot)),
+        match is_shadow {
+            true => self.shadows |= Self::bit(slot),
+            false => self.shadows &= !Self::bit(slot),
         }
+        self.note(&(slot..slot + 1));
+    }
+
+    /// Updates the words after a change of the pages in `slots`.
+    fn note(&mut self, slots: &Range<usize>) {
+        let (mut data, mut begins) = (0, 0);
+        let mut before = slots.start.checked_sub(1).and_then(|slot| self.get(slot));
+        // A chunk may begin right after them, too.
+        for slot in slots.start..=slots.end {
+            let page = self.get(slot);
+            if let Some(page) = page {
+                data |= Self::bit(slot);
+                if !before.is_some_and(|before| before.precedes(page)) {
+                    begins |= Self::bit(slot);
+                }
+            }
+            before = page;
+        }
+        let changed = Self::bits(&(slots.start..slots.end + 1));
+        self.data = self.data & !changed | data;
+        self.begins = self.begins & !changed | begins;
     }
 
     /// Exchanges the content and the state of `slots` with the same slots of `other`.
-    pub(super) fn exchange(&mut self, slots: Range<usize>, other: &mut Self) {
-        for slot in slots {
-            let ours = self.take(slot);
-            let theirs = other.take(slot);
-            self.put(slot, theirs);
-            other.put(slot, ours);
+    pub(super) fn exchange(&mut self, slots: &Range<usize>, other: &mut Self) {
+        for slot in slots.clone() {
+            core::mem::swap(self.pages.entry(slot), other.pages.entry(slot));
         }
-    }
-
-    /// Empties `slot`. Returns its page, whether it is exclusive, and whether it is a shadow.
-    fn take(&mut self, slot: usize) -> (Option<PageRef>, bool, bool) {
-        let state = (self.is_marked(slot), self.is_shadow(slot));
-        (self.replace(slot, None), state.0, state.1)
-    }
-
-    /// Reverses [`Self::take`].
-    fn put(&mut self, slot: usize, (page, is_marked, is_shadow): (Option<PageRef>, bool, bool)) {
-        self.replace(slot, page);
-        self.mark_if(slot, is_marked);
-        self.set_shadow(slot, is_shadow);
+        let bits = Self::bits(slots);
+        let differ = (self.shadows ^ other.shadows) & bits;
+        self.shadows ^= differ;
+        other.shadows ^= differ;
+        let (ours, theirs) = (self.marks(), other.marks());
+        let differ = (ours ^ theirs) & bits;
+        self.set_marks(ours ^ differ);
+        other.set_marks(theirs ^ differ);
+        self.note(slots);
+        other.note(slots);
     }
 }
 
@@ -293,31 +342,9 @@ impl Drop for Leaf {
     }
 }
 
-/// Whether the memory of `next` begins where that of `page` ends.
-fn follows(page: &PageRef, next: &PageRef) -> bool {
-    let folio = next.folio();
-    folio
-        .index()
-        .checked_sub(1)
-        .is_some_and(|before| folio.is_at(before, page))
-}
-
 #[kunit_tests(qemufile_sized_buffer_node)]
 pub(super) mod tests {
     use super::*;
-
-    impl Leaf {
-        /// Counts the memory that the leaf holds.
-        fn count(&self) -> Usage {
-            let mut usage = Usage::NONE;
-            for slot in 0..SLOTS {
-                usage.pages += u64::from(self.get(slot).is_some());
-                usage.chunks += u64::from(self.begins_chunk(slot));
-                usage.shadows += u64::from(self.is_shadow(slot));
-            }
-            usage
-        }
-    }
 
     pub(in crate::sized_buffer) fn leaf_of(
         pages: impl Iterator<Item = PageRef>,
@@ -345,7 +372,7 @@ pub(super) mod tests {
         assert_eq!(leaf.chunk_from(3, SLOTS), 0);
         assert_eq!(leaf.hole_from(0), 4);
         assert_eq!(leaf.hole_from(8), SLOTS - 8);
-        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (4, 1));
+        assert_eq!((leaf.usage().pages, leaf.usage().chunks), (4, 1));
         Ok(())
     }
 
@@ -354,7 +381,7 @@ pub(super) mod tests {
         let mut leaf = leaf_of(PageRef::alloc_run(0)?, 62);
         leaf.replace(63, PageRef::alloc_run(0)?.next());
         assert_eq!(leaf.chunk_from(62, SLOTS), 1);
-        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (2, 2));
+        assert_eq!((leaf.usage().pages, leaf.usage().chunks), (2, 2));
         Ok(())
     }
 
@@ -362,12 +389,24 @@ pub(super) mod tests {
     fn figures_follow_every_change() -> Result {
         let mut leaf = leaf_of(PageRef::alloc_run(2)?, 0);
         let page = leaf.replace(1, None);
-        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (3, 2));
+        assert_eq!((leaf.usage().pages, leaf.usage().chunks), (3, 2));
         leaf.replace(1, page);
-        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (4, 1));
+        assert_eq!((leaf.usage().pages, leaf.usage().chunks), (4, 1));
         leaf.replace(3, PageRef::alloc_run(0)?.next());
-        assert_eq!((leaf.usage.pages, leaf.usage.chunks), (4, 2));
-        assert!(leaf.usage == leaf.count());
+        assert_eq!((leaf.usage().pages, leaf.usage().chunks), (4, 2));
+        leaf.set_shadow(2, true);
+        assert!(
+            leaf.usage()
+                == Usage {
+                    pages: 3,
+                    chunks: 2,
+                    shadows: 1
+                }
+        );
+        assert_eq!(
+            (leaf.find(2, false, false), leaf.find(2, false, true)),
+            (Some(2), Some(4))
+        );
         Ok(())
     }
 
@@ -376,11 +415,11 @@ pub(super) mod tests {
         let mut ours = leaf_of(PageRef::alloc_run(2)?, 0);
         let mut theirs = leaf_of(PageRef::alloc_run(0)?, 1);
         assert!(ours.may_write(1));
-        ours.exchange(1..3, &mut theirs);
-        assert_eq!((ours.usage.pages, theirs.usage.pages), (3, 2));
+        ours.exchange(&(1..3), &mut theirs);
+        assert_eq!((ours.usage().pages, theirs.usage().pages), (3, 2));
         assert!(ours.is_marked(0) && !ours.is_marked(1));
         assert!(theirs.is_marked(1) && theirs.is_marked(2));
-        assert!(ours.usage == ours.count() && theirs.usage == theirs.count());
+        assert_eq!((ours.usage().chunks, theirs.usage().chunks), (3, 1));
         Ok(())
     }
 }

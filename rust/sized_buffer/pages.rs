@@ -188,12 +188,13 @@ impl LeafMut<'_> {
         if self.promote(slot) {
             return Ok(1);
         }
-        let run = self.alloc_run(slot, pages)?;
+        let mut run = self.alloc_run(slot, pages)?;
         let count = run.len();
-        for (i, page) in run.enumerate() {
+        self.put_all_new(slot..slot + count, |_, _| {
+            let page = run.next()?;
             page.zero(0, PAGE_SIZE);
-            self.put_new(slot + i, page);
-        }
+            Some(page)
+        });
         Ok(count)
     }
 }

@@ -18,6 +18,7 @@ pub(super) use self::{
 
 use super::{
     cow::{
+        alloc_run_at,
         own,
         share, //
     },
@@ -31,7 +32,10 @@ use super::{
     stale::Stale, //
 };
 use crate::sys::{
-    page::PageRef,
+    page::{
+        PageRef,
+        Run, //
+    },
     sched::cond_resched,
     shared::Shared, //
 };
@@ -106,8 +110,30 @@ impl LeafMut<'_> {
 
     /// Puts `page`, a new page, into `slot`.
     pub(super) fn put_new(&mut self, slot: usize, page: PageRef) {
-        let old = self.leaf.replace_with_new(slot, page);
-        self.stale.left(self.first + slot as u64, old);
+        let mut page = Some(page);
+        self.put_all_new(slot..slot + 1, |_, _| page.take());
+    }
+
+    /// Puts a new page into each of `slots`. `page` is asked for it, and sees the leaf with the slot as
+    /// it was.
+    pub(super) fn put_all_new(
+        &mut self,
+        slots: Range<usize>,
+        page: impl FnMut(&Leaf, usize) -> Option<PageRef>,
+    ) {
+        let Self {
+            leaf, first, stale, ..
+        } = self;
+        leaf.replace_all_with_new(slots, page, |slot, old| {
+            stale.left(*first + slot as u64, old);
+        });
+    }
+
+    /// A run of pages for `slot` and the slots after it, up to `pages`. They replace none that may be
+    /// written in place. They are not cleared.
+    pub(super) fn alloc_run(&mut self, slot: usize, pages: usize) -> Result<Run, AllocError> {
+        let free = self.free_slots(slot, pages);
+        alloc_run_at(slot, free)
     }
 
     /// Makes the page in `slot` writable in place. A page that may not be written is replaced by a
@@ -159,7 +185,8 @@ impl Tree {
         let result = grow(root, level, index).and_then(|()| {
             descend(root, *level, index, |leaf| {
                 let first = index & !LEAF_MASK;
-                change(LeafMut { leaf, first, stale }, slot(index, 0))
+                let leaf = LeafMut { leaf, first, stale };
+                change(leaf, slot(index, 0))
             })
         });
         self.lower();

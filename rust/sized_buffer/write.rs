@@ -11,7 +11,10 @@ use super::{
     MAX_LEN,
     PAGE_BYTES, //
 };
-use crate::sys::page::PAGE_SIZE;
+use crate::sys::page::{
+    PageRef,
+    PAGE_SIZE, //
+};
 use core::{
     iter::once,
     ops::Range, //
@@ -156,21 +159,35 @@ impl LeafMut<'_> {
         }
 
         self.fill_gap(&first, slot, 0, head);
-        let end = head + moved;
-        let pages = Iterator::chain(once(first), run).take(end.div_ceil(PAGE_SIZE));
-        for (i, page) in pages.enumerate() {
-            let used = (end - i * PAGE_SIZE).min(PAGE_SIZE);
-            self.fill_gap(&page, slot + i, used, PAGE_SIZE - used);
-            self.put_new(slot + i, page);
-        }
+        self.put_filled(slot, Iterator::chain(once(first), run), head + moved);
         Ok((moved, asked))
+    }
+}
+
+impl LeafMut<'_> {
+    /// Puts new pages, the first `bytes` of which are filled, at `slot`. The rest of the last one gets
+    /// what is there now. The pages after it are dropped.
+    pub(super) fn put_filled(
+        &mut self,
+        slot: usize,
+        mut pages: impl Iterator<Item = PageRef>,
+        bytes: usize,
+    ) {
+        let slots = slot..slot + bytes.div_ceil(PAGE_SIZE);
+        let mut left = bytes;
+        self.put_all_new(slots, |leaf, slot| {
+            let page = pages.next()?;
+            let used = left.min(PAGE_SIZE);
+            left -= used;
+            leaf.fill_gap(&page, slot, used, PAGE_SIZE - used);
+            Some(page)
+        });
     }
 }
 
 #[kunit_tests(qemufile_sized_buffer_write)]
 pub(super) mod tests {
     use super::*;
-    use crate::sys::page::PageRef;
 
     pub(in crate::sized_buffer) const PAGES: [u8; 20 * PAGE_SIZE] = [7; 20 * PAGE_SIZE];
 

@@ -96,6 +96,13 @@ impl PageRef {
         self.page == other.page
     }
 
+    /// Whether `next` is the page after this one, in the same folio.
+    pub fn precedes(&self, next: &Self) -> bool {
+        // The `struct page`s of a folio lie in a row, and the first is where its `struct folio` is.
+        core::ptr::eq(self.as_ptr().wrapping_add(1), next.as_ptr())
+            && !core::ptr::eq(next.raw_folio().cast(), next.as_ptr())
+    }
+
     pub(super) fn as_ptr(&self) -> *mut bindings::page {
         self.page.as_ptr()
     }

@@ -141,12 +141,10 @@ fn exchange(link: &mut Link, other: &mut Link, level: u32, first: u64, range: &R
     let theirs = other.as_mut().and_then(Shared::get_mut);
     match (node, theirs) {
         (Node::Leaf(leaf), Some(Node::Leaf(theirs))) => {
-            leaf.exchange(slots(range, 0, first), theirs);
+            leaf.exchange(&slots(range, 0, first), theirs);
         }
         (Node::Leaf(leaf), _) => {
-            for slot in slots(range, 0, first) {
-                leaf.replace(slot, None);
-            }
+            leaf.replace_all(slots(range, 0, first), |_, _| None, |_, page| drop(page));
         }
         (Node::Interior(node), theirs) => {
             let mut theirs = match theirs {

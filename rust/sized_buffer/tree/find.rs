@@ -156,15 +156,6 @@ impl Wanted {
             false => usage.pages,
         }
     }
-
-    /// Whether this is what `slot` of `leaf` has.
-    fn is_at(self, leaf: &Leaf, slot: usize) -> bool {
-        let page = match self.shadows {
-            true => leaf.pages.get(slot),
-            false => leaf.get(slot),
-        };
-        page.is_some() == self.has_page
-    }
 }
 
 /// [`Tree::find_next_of`] below `link`, a node of this `level` whose first page is `first`. `range`
@@ -186,8 +177,9 @@ fn find_next(
     }
     let mut slots = slots(range, level, first);
     match &**node {
-        Node::Leaf(leaf) => slots
-            .find(|&slot| wanted.is_at(leaf, slot))
+        Node::Leaf(leaf) => leaf
+            .find(slots.start, wanted.has_page, wanted.shadows)
+            .filter(|slot| *slot < slots.end)
             .map(|slot| first + slot as u64),
         Node::Interior(node) => slots.find_map(|slot| {
             let first = first + slot as u64 * span(level);

@@ -76,6 +76,11 @@ impl PageRef {
         Arc::ptr_eq(&self.0.memory, &other.0.memory) && self.0.index == other.0.index
     }
 
+    /// Whether `next` is the page after this one, in the same folio.
+    pub fn precedes(&self, next: &Self) -> bool {
+        Arc::ptr_eq(&self.0.memory, &next.0.memory) && self.0.index + 1 == next.0.index
+    }
+
     /// Whether the page is a folio of its own, and has just `refs` references.
     pub fn has_refs(&self, refs: usize) -> bool {
         self.folio().pages() == 1 && self.folio().refs() == refs
