@@ -384,8 +384,11 @@ TEST_F(mmap, shows_no_more_of_what_was_drained)
 	memory = map(self->fd, 2 * CHUNK, PROT_READ, MAP_SHARED, 0);
 	ASSERT_NE(NULL, memory);
 	EXPECT_EQ(2 * CHUNK, right(memory, 2 * CHUNK, 0, 1));
-	ASSERT_EQ(CHUNK, read(reader, bytes, CHUNK));
+	/* A page alone, too. */
+	ASSERT_EQ(PAGE, read(reader, bytes, PAGE));
 	EXPECT_EQ(SIGBUS, touch(memory, false));
+	EXPECT_EQ(PAGE, right(memory + PAGE, PAGE, PAGE, 1));
+	ASSERT_EQ(CHUNK - PAGE, read(reader, bytes, CHUNK - PAGE));
 	EXPECT_EQ(SIGBUS, touch(memory + CHUNK - 1, false));
 	EXPECT_EQ(CHUNK, right(memory + CHUNK, CHUNK, CHUNK, 1));
 	close(reader);

@@ -72,7 +72,7 @@ use kernel::{
 ///
 /// Measured with 64 MiB written in calls of 1 MiB: runs of 4 pages are 1.5 times as fast as single
 /// pages, runs of 16 pages twice as fast, and longer runs no faster. The same holds for freeing.
-const MAX_ORDER: u32 = 4;
+pub(super) const MAX_ORDER: u32 = 4;
 
 // A run has to fit into a leaf.
 const _: () = assert!(MAX_ORDER <= SLOT_BITS);
@@ -106,7 +106,7 @@ pub(super) fn own(link: &mut Option<Shared<Node>>, level: u32) -> Result<&mut No
 
 /// The base-2 logarithm of the number of pages of a run for `slot` and the slots after it: of up to
 /// `pages` pages, but of at least one. It ends in the leaf, and is aligned to its length.
-fn order_at(slot: usize, pages: usize) -> u32 {
+pub(super) fn order_at(slot: usize, pages: usize) -> u32 {
     let most = pages.min(1 << MAX_ORDER);
     most.checked_ilog2().unwrap_or(0).min(slot.trailing_zeros())
 }

@@ -40,13 +40,20 @@ pub struct Fresh {
 
 impl Fresh {
     /// Copies bytes of `source`, which has whole pages, to new pages for the position `pos`: as many
-    /// as one run of pages holds.
+    /// as one run of pages holds. The run is `spare`, of [`SizedBuffer::take_spare`], or a new one.
     ///
     /// Also returns [`EFAULT`] if the source failed before the end of the run. Fails with
     /// [`ENOMEM`], and with [`EFAULT`] if the source gave nothing.
-    pub fn new<S: Source + ?Sized>(pos: u64, source: &mut S) -> Result<(Self, Result)> {
+    pub fn new<S: Source + ?Sized>(
+        pos: u64,
+        source: &mut S,
+        spare: Option<Run>,
+    ) -> Result<(Self, Result)> {
         let slot = (pos / PAGE_BYTES) as usize % SLOTS;
-        let mut rest = alloc_run_at(slot, source.remaining() / PAGE_SIZE)?;
+        let mut rest = match spare {
+            Some(run) => run,
+            None => alloc_run_at(slot, source.remaining() / PAGE_SIZE)?,
+        };
         let asked = source.remaining().min(rest.len() * PAGE_SIZE);
         let first = rest.next().ok_or(ENOMEM)?;
         let bytes = source.copy_to_page(&first, 0, asked);
@@ -243,13 +250,13 @@ mod tests {
         let mut buffer = SizedBuffer::from_slice(&PAGES)?;
         let clone = buffer.try_clone()?;
         let mut half = Half(&[1; 4 * PAGE_SIZE], PAGE_SIZE + 9);
-        let (fresh, end) = Fresh::new(0, &mut half)?;
+        let (fresh, end) = Fresh::new(0, &mut half, None)?;
         assert_eq!(end, Err(EFAULT));
         assert_eq!(buffer.put_fresh(fresh).bytes, PAGE_SIZE + 9);
         assert_eq!(byte_at(&buffer, PAGE_BYTES + 8), Some(1));
         assert_eq!(byte_at(&buffer, PAGE_BYTES + 9), Some(7));
         assert_eq!(byte_at(&clone, 0), Some(7));
-        assert!(Fresh::new(0, &mut Half(&PAGES, 0)).is_err());
+        assert!(Fresh::new(0, &mut Half(&PAGES, 0), None).is_err());
         Ok(())
     }
 
@@ -257,7 +264,7 @@ mod tests {
     fn a_page_that_came_meanwhile_gets_the_bytes() -> Result {
         let mut buffer = SizedBuffer::new();
         drop(buffer.set_len(2 * PAGE_BYTES)?);
-        let (fresh, _) = Fresh::new(0, &mut &PAGES[..2 * PAGE_SIZE])?;
+        let (fresh, _) = Fresh::new(0, &mut &PAGES[..2 * PAGE_SIZE], None)?;
         let stored = buffer.page_to_write(0, 0)?.try_clone()?;
         let shown = buffer.page_to_map(PAGE_BYTES)?.try_clone()?;
         assert_eq!(buffer.put_fresh(fresh).bytes, 2 * PAGE_SIZE);
@@ -272,7 +279,7 @@ mod tests {
     #[test]
     fn new_pages_at_the_end_make_the_buffer_longer() -> Result {
         let mut buffer = SizedBuffer::from_slice(b"migration")?;
-        let (fresh, end) = Fresh::new(16 * PAGE_BYTES, &mut &PAGES[..])?;
+        let (fresh, end) = Fresh::new(16 * PAGE_BYTES, &mut &PAGES[..], None)?;
         assert_eq!(end, Ok(()));
         let bytes = buffer.put_fresh(fresh).bytes as u64;
         assert_eq!(buffer.len(), 16 * PAGE_BYTES + bytes);

@@ -31,6 +31,7 @@ mod node;
 mod pages;
 mod read;
 mod sharing;
+mod spare;
 mod sparse;
 mod stale;
 mod stores;

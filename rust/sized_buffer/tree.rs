@@ -19,6 +19,7 @@ pub(super) use self::{
 use super::{
     cow::{
         alloc_run_at,
+        order_at,
         own,
         share, //
     },
@@ -29,6 +30,7 @@ use super::{
         SLOTS,
         SLOT_BITS, //
     },
+    spare::Spare,
     stale::Stale, //
 };
 use crate::sys::{
@@ -55,6 +57,8 @@ pub(super) struct Tree {
     level: u32,
     /// The mappings that changes have made stale.
     pub(super) stale: Stale,
+    /// Pages for the next writes.
+    pub(super) spare: Spare,
 }
 
 /// Mutable access to a leaf.
@@ -63,6 +67,7 @@ pub(super) struct LeafMut<'a> {
     /// The page index of slot 0.
     first: u64,
     stale: &'a mut Stale,
+    pub(super) spare: &'a mut Spare,
 }
 
 impl Deref for LeafMut<'_> {
@@ -129,11 +134,20 @@ impl LeafMut<'_> {
         });
     }
 
+    /// Empties `slots`, and hands out what each of them held. The caller notes the mappings.
+    pub(super) fn take_all(&mut self, slots: Range<usize>, mut out: impl FnMut(Option<PageRef>)) {
+        self.leaf
+            .replace_all(slots, |_, _| None, |_, page| out(page));
+    }
+
     /// A run of pages for `slot` and the slots after it, up to `pages`. They replace none that may be
     /// written in place. They are not cleared.
     pub(super) fn alloc_run(&mut self, slot: usize, pages: usize) -> Result<Run, AllocError> {
         let free = self.free_slots(slot, pages);
-        alloc_run_at(slot, free)
+        match self.spare.take(order_at(slot, free)) {
+            Some(run) => Ok(run),
+            None => alloc_run_at(slot, free),
+        }
     }
 
     /// Makes the page in `slot` writable in place. A page that may not be written is replaced by a
@@ -155,6 +169,7 @@ impl Tree {
             root: None,
             level: 0,
             stale: Stale::new(),
+            spare: Spare::new(),
         }
     }
 
@@ -164,6 +179,7 @@ impl Tree {
             root: self.root.as_ref().map(share).transpose()?,
             level: self.level,
             stale: Stale::new(),
+            spare: Spare::new(),
         })
     }
 
@@ -181,11 +197,21 @@ impl Tree {
         index: u64,
         change: impl FnOnce(LeafMut<'_>, usize) -> R,
     ) -> Result<R, AllocError> {
-        let Self { root, level, stale } = self;
+        let Self {
+            root,
+            level,
+            stale,
+            spare,
+        } = self;
         let result = grow(root, level, index).and_then(|()| {
             descend(root, *level, index, |leaf| {
                 let first = index & !LEAF_MASK;
-                let leaf = LeafMut { leaf, first, stale };
+                let leaf = LeafMut {
+                    leaf,
+                    first,
+                    stale,
+                    spare,
+                };
                 change(leaf, slot(index, 0))
             })
         });

@@ -20,7 +20,10 @@ use crate::{
     sys::{
         copy::Source,
         iov::SourceIter,
-        page::PAGE_SIZE, //
+        page::{
+            Run,
+            PAGE_SIZE, //
+        },
     },
 };
 use kernel::prelude::*;
@@ -41,7 +44,7 @@ impl Writer<'_> {
         wanted: usize,
         allow: impl FnOnce() -> Result<usize, E>,
     ) -> Result<(usize, Option<Allowance>), E> {
-        let view = self.stream.without_drained();
+        let view = self.stream.without_due();
         view.may_write(pos)?;
         let mut bytes = 0;
         if pos < view.buffer.len() {
@@ -72,7 +75,7 @@ impl Writer<'_> {
     /// does it: up to the end of the page, or all of a short write.
     pub(super) fn write_beside_others(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
         let wanted = src.remaining();
-        let fresh = {
+        let (fresh, has_spare) = {
             let view = self.stream.read_bytes();
             if here < view.draining.position() {
                 return Progress::none(ENXIO);
@@ -85,21 +88,26 @@ impl Writer<'_> {
             if progress.end.is_err() {
                 return progress;
             }
-            view.buffer.fresh_pages(here, wanted / PAGE_SIZE)
+            let fresh = view.buffer.fresh_pages(here, wanted / PAGE_SIZE);
+            (fresh, view.buffer.has_spare())
         };
         let bytes = fresh * PAGE_SIZE;
         if bytes > 0 && (bytes == wanted || wanted > SHORT) {
-            return self.write_fresh(here, src.limit(bytes));
+            let spare = match has_spare {
+                true => self.stream.change_bytes().buffer.take_spare(here, fresh),
+                false => None,
+            };
+            return self.write_fresh(here, src.limit(bytes), spare);
         }
         let to_page = (PAGE_BYTES - here % PAGE_BYTES) as usize;
         let most = if wanted > SHORT { to_page } else { wanted };
         self.write_slice(here, src.limit(most))
     }
 
-    /// Writes the bytes of `src`, whole pages, at `here`. They are copied to new pages before the
-    /// lock is taken.
-    fn write_fresh(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
-        let (fresh, end) = match Fresh::new(here, src) {
+    /// Writes the bytes of `src`, whole pages, at `here`. They are copied to new pages, or to those of
+    /// `spare`, before the lock is taken.
+    fn write_fresh(&self, here: u64, src: &mut SourceIter<'_, '_>, spare: Option<Run>) -> Progress {
+        let (fresh, end) = match Fresh::new(here, src, spare) {
             Ok(filled) => filled,
             Err(err) => return Progress::none(err),
         };

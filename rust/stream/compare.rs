@@ -23,6 +23,9 @@ impl Stream {
         if core::ptr::eq(self, other) {
             return Ok(pos..pos);
         }
+        for stream in [self, other] {
+            drop(stream.without_drained());
+        }
         loop {
             let found = {
                 let (one, other) = self.inspect_both(other);
@@ -42,6 +45,7 @@ impl Stream {
 
     /// The memory that only this stream has, in bytes. `EINTR` if the task is being killed.
     pub(crate) fn owned(&self) -> Result<u64> {
+        drop(self.without_drained());
         let (mut sum, mut next) = (0_u64, Some(0));
         while let Some(pos) = next {
             let (bytes, after) = self.inspect().buffer.owned_from(pos);

@@ -29,6 +29,10 @@
 //! lock. Removing pages copies the nodes that a clone shares. If there is no memory for the copies,
 //! the next drain or write tries again. So the position never depends on free memory.
 //!
+//! While readers go on, whole runs of pages are removed ([`Inner::due`]): to remove one costs as much
+//! as to remove a page. The last run is kept for the next writes ([`SizedBuffer::recycle`]). Nobody can
+//! see what is left before the position: mappings and figures have it removed.
+//!
 //! # Locks
 //!
 //! [`Draining`] is a part of `inner`, and so changes under its write side. [`Books`] have a lock of
@@ -66,6 +70,7 @@ use crate::{
         SizedBuffer, //
     },
     sys::{
+        inode::InodeRef,
         sched::is_user_task,
         task_work::{
             self,
@@ -92,10 +97,16 @@ use kernel::{
 /// checked when the handle is used again.
 const MAX_CHECKS: i32 = 16;
 
+/// The most bytes that a stream keeps of what was drained: what a pipe may hold by default
+/// (`pipe_max_size` in `fs/pipe.c`). A stream with a limit keeps less than that.
+///
+/// A reader and a writer on one processor take turns: each moves all that the limit allows.
+const MOST_SPARE: u64 = 1 << 20;
+
 /// The drained part of a stream.
 pub(super) struct Draining {
     position: u64,
-    /// Pages before this position have been freed. At most `position`.
+    /// Pages before this position have been removed. At most `position`.
     freed: u64,
     /// The number of entries in the books.
     readers: usize,
@@ -139,15 +150,20 @@ impl Draining {
         self.freed = self.freed.min(first_of_page(start));
     }
 
-    /// Removes the memory of drained bytes. If there is no memory to copy shared nodes (see above),
-    /// the next call removes it.
-    fn free(&mut self, buffer: &mut SizedBuffer) -> Option<Removed> {
-        if !self.has_pages() {
+    /// Removes the memory before `end`. The last run is recycled: up to `most` bytes are kept. If there is
+    /// no memory to copy shared nodes (see above), the next call removes it.
+    fn free(&mut self, buffer: &mut SizedBuffer, end: u64, most: u64) -> Option<Removed> {
+        if end <= self.freed {
             return None;
         }
-        let end = first_of_page(self.position);
-        let removed = buffer.punch(self.freed..end).ok()?;
-        self.freed = end;
+        let start = end.saturating_sub(SizedBuffer::RUN_BYTES);
+        let is_run = most > 0 && start >= self.freed && end % SizedBuffer::RUN_BYTES == 0;
+        let rest = self.freed..if is_run { start } else { end };
+        let removed = buffer.punch(rest.clone()).ok()?;
+        self.freed = rest.end;
+        if is_run && buffer.recycle(start..end, most).is_ok() {
+            self.freed = end;
+        }
         Some(removed)
     }
 }
@@ -173,16 +189,68 @@ impl Inner {
         Some(consumed.min(self.buffer.len())).filter(|to| *to > self.draining.position)
     }
 
-    /// Whether [`Stream::drain`] has something to drain or to free.
+    /// Whether [`Stream::drain`] has something to drain or to remove.
     fn is_due(&self, books: &Books) -> bool {
-        self.drains_to(books).is_some() || (self.is_drained() && self.draining.has_pages())
+        self.drains_to(books).is_some() || (self.is_drained() && self.has_due())
     }
 
-    /// Removes the memory left before the drained position. The caller drops it without the lock.
+    /// The position before which drained memory is to be removed: at the end of a run. At once, if it
+    /// counts for somebody, if it is mapped, or if no reader goes on.
+    fn due(&self) -> u64 {
+        let is_mapped = || self.inode.as_ref().is_some_and(InodeRef::is_mapped);
+        let waits = self.can_drain() && !self.quota.counts() && !is_mapped();
+        let whole = if waits {
+            SizedBuffer::RUN_BYTES
+        } else {
+            PAGE_BYTES
+        };
+        self.draining.position - self.draining.position % whole
+    }
+
+    /// Whether there is memory before [`Self::due`].
+    pub(super) fn has_due(&self) -> bool {
+        self.draining.has_pages() && self.draining.freed < self.due()
+    }
+
+    /// Removes the memory before [`Self::due`]. The caller drops it without the lock.
+    fn free_due(&mut self) -> Option<Removed> {
+        let end = self.due();
+        self.free_before(end)
+    }
+
+    /// Removes all memory before the drained position. The caller drops it without the lock.
     pub(super) fn free_drained(&mut self) -> Option<Removed> {
-        let removed = self.draining.free(&mut self.buffer);
+        self.free_before(first_of_page(self.draining.position))
+    }
+
+    fn free_before(&mut self, end: u64) -> Option<Removed> {
+        let most = if self.recycles() {
+            self.most_spare()
+        } else {
+            0
+        };
+        let removed = self.draining.free(&mut self.buffer, end, most);
         self.freed();
         removed
+    }
+
+    /// Whether drained memory is kept for the next writes.
+    fn recycles(&self) -> bool {
+        self.can_drain() && self.writers > 0 && !self.quota.counts()
+    }
+
+    /// The most bytes that are kept for the next writes.
+    fn most_spare(&self) -> u64 {
+        self.max_len.unwrap_or(u64::MAX).min(MOST_SPARE)
+    }
+
+    /// Gives up what is kept for the next writes, if there will be none. The caller drops it without
+    /// the lock.
+    pub(super) fn remove_spare(&mut self) -> Option<Removed> {
+        match self.recycles() {
+            true => None,
+            false => Some(self.buffer.remove_spare()),
+        }
     }
 
     /// As [`Inner::free_drained`], after a change during which draining continued. The change may
@@ -278,7 +346,7 @@ impl Change<'_> {
         match to {
             Some(to) => self.draining.position = to,
             // An earlier attempt may have failed for lack of memory.
-            None if self.is_drained() => drop(self.free_drained()),
+            None if self.is_drained() => drop(self.free_due()),
             None => (),
         }
         to.is_some()
@@ -286,8 +354,7 @@ impl Change<'_> {
 }
 
 impl Stream {
-    /// To look at figures. Memory left before the drained position is removed before: an earlier
-    /// attempt may have found no memory to do so.
+    /// To look at figures. Memory left before the drained position is removed before.
     pub(super) fn without_drained(&self) -> View<'_> {
         let view = self.inspect();
         if !view.draining.has_pages() {
@@ -295,6 +362,19 @@ impl Stream {
         }
         drop(view);
         let removed = self.change_bytes().free_drained();
+        drop(removed);
+        self.inspect()
+    }
+
+    /// To write. Memory that was to be removed is removed before: an earlier attempt may have found no
+    /// memory to do so.
+    pub(super) fn without_due(&self) -> View<'_> {
+        let view = self.inspect();
+        if !view.has_due() {
+            return view;
+        }
+        drop(view);
+        let removed = self.change_bytes().free_due();
         drop(removed);
         self.inspect()
     }
@@ -319,7 +399,11 @@ impl Stream {
 
     /// Frees drained bytes, and wakes writers that wait for room.
     pub(super) fn finish_drain<'a>(&'a self, mut inner: Change<'a>) {
-        let range = inner.draining.freed..first_of_page(inner.draining.position);
+        if !inner.has_due() {
+            drop(inner);
+            return self.notify_writers();
+        }
+        let range = inner.draining.freed..inner.due();
         if range.end.saturating_sub(range.start) <= SLICE as u64 {
             inner.unmap(range, false);
         } else {
@@ -328,7 +412,7 @@ impl Stream {
             self.unmap_ahead(range);
             inner = self.change_bytes();
         }
-        let removed = inner.free_drained();
+        let removed = inner.free_due();
         drop(inner);
         self.notify_writers();
         drop(removed);
@@ -430,13 +514,14 @@ mod tests {
         let mut buffer = SizedBuffer::with_capacity(8 * PAGE_BYTES)?;
         drop(buffer.set_len(8 * PAGE_BYTES)?);
         draining.position = 4 * PAGE_BYTES + 1;
-        assert!(draining.free(&mut buffer).is_some());
+        let end = 4 * PAGE_BYTES;
+        assert!(draining.free(&mut buffer, end, u64::MAX).is_some());
         assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
         buffer.reserve(PAGE_BYTES, 2 * PAGE_BYTES)?;
-        assert!(draining.free(&mut buffer).is_none());
+        assert!(draining.free(&mut buffer, end, u64::MAX).is_none());
         assert_eq!(buffer.allocated(), 6 * PAGE_BYTES);
         draining.put_behind(PAGE_BYTES + 1);
-        drop(draining.free(&mut buffer));
+        drop(draining.free(&mut buffer, end, u64::MAX));
         assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
         Ok(())
     }

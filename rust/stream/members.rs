@@ -113,10 +113,11 @@ impl Drop for Member {
         let (mut drained, mut makes_room) = (false, false);
         if let Some(reader) = &self.reader {
             inner.leave(reader);
-            drained = inner.drain();
+            drained = inner.drain() || inner.has_due();
             // With the last reader gone, a write that has waited for room fails.
             makes_room = inner.is(Property::Drain) && !inner.can_drain();
         }
+        let spare = inner.remove_spare();
         inner.members -= 1;
         let inode = match inner.members {
             0 => inner.inode.take(),
@@ -126,6 +127,7 @@ impl Drop for Member {
             true => stream.finish_drain(inner),
             false => drop(inner),
         }
+        drop(spare);
         // May free the inode, which has a reference to the stream, as this member has.
         drop(inode);
         // Most handles go without anybody's notice. What nobody waited for is no edge.

@@ -308,7 +308,7 @@ impl Stream {
 
     /// The stream's figures.
     pub(crate) fn info(&self) -> Info {
-        let inner = self.inspect();
+        let inner = self.without_drained();
         Info {
             len: inner.buffer.len(),
             allocated: inner.buffer.allocated(),

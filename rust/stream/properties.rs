@@ -98,13 +98,16 @@ impl Stream {
             self.stop_stores_ahead();
         }
         {
+            // Dropped after the lock.
+            let _spare;
             let mut inner = self.change_rules();
             let properties = inner.properties.with(add)?;
             inner.may_restrict(add)?;
             inner.properties = properties;
             self.append_only
                 .store(properties.contains(Property::AppendOnly), Relaxed);
-            if inner.drain() {
+            _spare = inner.remove_spare();
+            if inner.drain() || inner.has_due() {
                 self.finish_drain(inner);
             }
         }

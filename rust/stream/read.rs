@@ -218,7 +218,7 @@ impl Stream {
 
     /// The run of data, or the hole, from `pos` on.
     pub(crate) fn extent(&self, pos: u64) -> Extent {
-        let inner = self.inspect();
+        let inner = self.without_drained();
         let end = inner.buffer.len();
         let is_data = inner.buffer.next_data(pos) == Some(pos);
         let next = if is_data {
@@ -236,13 +236,13 @@ impl Stream {
     ///
     /// `ENXIO` if there is none.
     pub(crate) fn next_data(&self, pos: u64) -> Result<u64> {
-        self.inspect().buffer.next_data(pos).ok_or(ENXIO)
+        self.without_drained().buffer.next_data(pos).ok_or(ENXIO)
     }
 
     /// The first position from `pos` on that is in a hole, the end counting as one: `SEEK_HOLE`.
     ///
     /// `ENXIO` if `pos` is at the end or past it.
     pub(crate) fn next_hole(&self, pos: u64) -> Result<u64> {
-        self.inspect().buffer.next_hole(pos).ok_or(ENXIO)
+        self.without_drained().buffer.next_hole(pos).ok_or(ENXIO)
     }
 }

@@ -41,9 +41,10 @@ impl Stream {
     /// because the pages are the same, and about the end of the stream. Takes O(1) time and memory.
     /// `ENOMEM` if there is no memory; `EPERM` if the handle may not share pages.
     pub(crate) fn try_clone(&self, access: Access) -> Result<Arc<Self>> {
-        let (buffer, draining, limit, properties) = {
+        let (buffer, draining, limit, properties, _removed) = {
             let mut inner = self.share_pages();
             inner.may_share(access)?;
+            let removed = inner.free_drained();
             let draining = inner.draining.of_clone();
             let kept = Property::NoShare | Property::Follow;
             let properties = inner.properties & kept;
@@ -52,6 +53,7 @@ impl Stream {
                 draining,
                 inner.max_len,
                 properties,
+                removed,
             )
         };
         Self::with(self.home.clone(), buffer, draining, limit, properties)
@@ -62,8 +64,11 @@ impl Stream {
     ///
     /// `EPERM` if the handle may not share pages.
     pub(crate) fn snapshot(&self, access: Access) -> Result<(SizedBuffer, u64)> {
+        // Dropped after the lock.
+        let _removed;
         let mut inner = self.share_pages();
         inner.may_share(access)?;
+        _removed = inner.free_drained();
         Ok((inner.buffer.try_clone()?, inner.draining.position()))
     }
 

@@ -204,7 +204,7 @@ impl Writer<'_> {
 
     /// As [`Writer::allowance`], but for the user.
     pub(crate) fn room(&self, pos: u64, wanted: usize, whole: bool) -> Result<Allowance> {
-        let view = self.stream.without_drained();
+        let view = self.stream.without_due();
         view.may_write(pos)?;
         Ok(view.room(pos, wanted, whole))
     }

@@ -80,6 +80,12 @@ impl InodeRef {
         unsafe { helpers::qemufile_i_size_write(self.0.as_ptr(), size) };
     }
 
+    /// Whether the file is mapped.
+    pub(crate) fn is_mapped(&self) -> bool {
+        // SAFETY: The inode is valid, and so is its mapping.
+        unsafe { helpers::qemufile_mapping_mapped((*self.as_ptr()).i_mapping) }
+    }
+
     /// Removes the pages of the bytes in `range` from all mappings of the file. The next access to
     /// one faults.
     ///

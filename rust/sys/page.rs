@@ -249,7 +249,7 @@ impl Drop for PageRef {
     }
 }
 
-/// The pages of a new folio, in the order of their addresses.
+/// The pages of a folio that nobody else has, in the order of their addresses.
 ///
 /// # Invariants
 ///
@@ -259,6 +259,37 @@ pub struct Run {
     folio: NonNull<bindings::folio>,
     next: usize,
     end: usize,
+}
+
+// SAFETY: As for the references to its pages.
+unsafe impl Send for Run {}
+// SAFETY: As for the references to its pages; a shared `Run` only tells how many they are.
+unsafe impl Sync for Run {}
+
+impl Run {
+    /// The run of `pages`, if they are all pages of a folio, in order, with all of its references.
+    /// They are taken out then.
+    pub fn of(pages: &mut [Option<PageRef>]) -> Option<Self> {
+        let folio = pages.first()?.as_ref()?.folio();
+        let is_next = |(index, page): (usize, &Option<PageRef>)| {
+            page.as_ref().is_some_and(|page| folio.is_at(index, page))
+        };
+        let end = pages.len();
+        let is_all = folio.pages() == end && folio.refs() == end;
+        if !is_all || !pages.iter().enumerate().all(is_next) {
+            return None;
+        }
+        let folio = NonNull::new(folio.raw)?;
+        for page in pages {
+            core::mem::forget(page.take());
+        }
+        // INVARIANT: The references that were the pages' are the run's now, one a page.
+        Some(Self {
+            folio,
+            next: 0,
+            end,
+        })
+    }
 }
 
 impl Iterator for Run {

@@ -64,6 +64,8 @@ pub enum Op {
     Append(Size, u8),
     Punch(Place, Place),
     PunchNear(Place, Size),
+    /// Makes a run of pages a hole, and keeps them for later writes.
+    Recycle(Place),
     Reserve(Place, Size),
     Next(Place),
     Clone,

@@ -253,7 +253,8 @@ fn write_beside(buffer: &mut SizedBuffer, pos: u64, bytes: &[u8], good: usize) -
                 let to_page = PAGE_SIZE - (here % PAGE_BYTES) as usize;
                 buffer.write_from(here, &mut part(to_page))
             } else {
-                match Fresh::new(here, &mut part(fresh * PAGE_SIZE)) {
+                let spare = buffer.take_spare(here, fresh);
+                match Fresh::new(here, &mut part(fresh * PAGE_SIZE), spare) {
                     Ok((fresh, end)) => {
                         let put = buffer.put_fresh(fresh);
                         Progress {
@@ -302,6 +303,7 @@ impl One<'_> {
             Op::PunchNear(place, size) => {
                 self.punch(place.pos(), place.pos() + size.bytes() as u64)
             }
+            Op::Recycle(place) => self.recycle(place.pos()),
             Op::Reserve(place, size) => self.reserve(place.pos(), size.bytes() as u64),
             Op::Next(place) => self.next(place.pos()),
             Op::Lend(place) => self.lend(place.pos()),
@@ -430,6 +432,14 @@ impl One<'_> {
     fn punch(&mut self, from: u64, to: u64) -> bool {
         let outcome = self.failing(|buffer| buffer.punch(from..to).map(drop));
         self.settle(outcome, Ok(()), |model| model.punch(from..to))
+    }
+
+    fn recycle(&mut self, pos: u64) -> bool {
+        let start = pos / SizedBuffer::RUN_BYTES * SizedBuffer::RUN_BYTES;
+        let run = start..start + SizedBuffer::RUN_BYTES;
+        let most = pos % 64 * PAGE_BYTES;
+        let outcome = self.failing(|buffer| buffer.recycle(run.clone(), most));
+        self.settle(outcome, Ok(()), |model| model.punch(run))
     }
 
     fn reserve(&mut self, pos: u64, len: u64) -> bool {

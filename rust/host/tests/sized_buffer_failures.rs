@@ -70,6 +70,7 @@ fn operations() -> Vec<Op> {
         }
         all.push(Op::SetLen(place));
         all.push(Op::Map(place));
+        all.push(Op::Recycle(place));
         all.push(Op::Punch(at(1, 1), place));
         all.push(Op::ReplacePage(place, false, 9));
         all.push(Op::ReplacePage(place, true, 9));

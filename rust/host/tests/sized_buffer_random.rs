@@ -42,6 +42,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (size(), any::<u8>()).prop_map(|(size, seed)| Op::Append(size, seed)),
         1 => (place(), place()).prop_map(|(from, to)| Op::Punch(from, to)),
         3 => (place(), size()).prop_map(|(place, size)| Op::PunchNear(place, size)),
+        4 => place().prop_map(Op::Recycle),
         2 => (place(), size()).prop_map(|(place, size)| Op::Reserve(place, size)),
         3 => place().prop_map(Op::Next),
         2 => Just(Op::Clone),

@@ -34,6 +34,11 @@ impl<T> KVec<T> {
         Ok(())
     }
 
+    /// Removes the last element.
+    pub fn pop(&mut self) -> Option<T> {
+        self.0.pop()
+    }
+
     /// Removes all elements.
     pub fn clear(&mut self) {
         self.0.clear();

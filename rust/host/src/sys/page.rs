@@ -181,10 +181,32 @@ impl Drop for PageRef {
     }
 }
 
-/// The pages of a fresh folio, in the order of their addresses.
+/// The pages of a folio that nobody else has, in the order of their addresses.
 pub struct Run {
     memory: Arc<Memory>,
     next: Range<usize>,
+}
+
+impl Run {
+    /// The run of `pages`, if they are all pages of a folio, in order, with all of its references.
+    /// They are taken out then.
+    pub fn of(pages: &mut [Option<PageRef>]) -> Option<Self> {
+        let folio = pages.first()?.as_ref()?.folio();
+        let is_next = |(index, page): (usize, &Option<PageRef>)| {
+            page.as_ref().is_some_and(|page| folio.is_at(index, page))
+        };
+        let end = pages.len();
+        let is_all = folio.pages() == end && folio.refs() == end;
+        if !is_all || !pages.iter().enumerate().all(is_next) {
+            return None;
+        }
+        let memory = folio.0.memory.clone();
+        pages.iter_mut().for_each(|page| drop(page.take()));
+        Some(Self {
+            memory,
+            next: 0..end,
+        })
+    }
 }
 
 impl Iterator for Run {
