@@ -24,6 +24,8 @@ ROOT_PACKAGES=(
 	# The virtual machines, and what runs in them
 	qemu-system-x86 virtiofsd procps iproute2 socat strace util-linux
 	libaio-dev liburing-dev libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
+	# The other machine of Documentation/user/remote.rst: moto is its object store
+	openssh-server openssh-client curl python3-moto python3-flask-cors
 	# Only for make check: shellcheck, and Sphinx for make htmldocs
 	shellcheck python3-sphinx
 )
