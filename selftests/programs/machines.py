@@ -82,7 +82,7 @@ def two_machines():
                     "ip -n other link set lo up"):
         subprocess.run(command.split(), check=True)
     with open(f"{WORK}/hosts", "w", encoding="ascii") as file:
-        file.write(f"127.0.0.1 localhost\n{ADDRESS} other\n")
+        file.write(f"127.0.0.1 localhost\n{ADDRESS} other store.example\n")
     subprocess.run(["mount", "--bind", f"{WORK}/hosts", "/etc/hosts"], check=True)
     os.makedirs(MOUNT, exist_ok=True)
     os.mkdir(BIN)

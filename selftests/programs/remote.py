@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """The examples of Documentation/user/remote.rst, as the page has them, between two machines (see
-machines.py).
+machines.py). Those with an object store are in remote_store.py.
 
 Usage: remote.py IMAGE      (see tool.py)
 """

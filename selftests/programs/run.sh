@@ -10,11 +10,11 @@ shift
 cd "$(dirname -- "$0")" || exit
 export PYTHONDONTWRITEBYTECODE=1
 
-[ $# -gt 0 ] || set -- move_256m typed_header live_migration by_path guest_ram guest_disk libvirt ctl ctl_qemu ctl_fork ctl_diff vmm remote
+[ $# -gt 0 ] || set -- move_256m typed_header live_migration by_path guest_ram guest_disk libvirt ctl ctl_qemu ctl_fork ctl_diff vmm remote remote_store
 failed=0
 for program; do
 	case $program in
-	typed_header | by_path | guest_ram | libvirt | ctl* | remote) guest=counter.img ;;
+	typed_header | by_path | guest_ram | libvirt | ctl* | remote*) guest=counter.img ;;
 	live_migration) guest=dirty.img ;;
 	guest_disk) guest=disk.img ;;
 	*) guest= ;;
