@@ -143,10 +143,13 @@ TEST_F(spare, is_not_what_the_stream_holds)
 
 #define STREAMS 16
 
-/* What the group uses while @STREAMS streams are idle, each with @limit, and after. */
+/*
+ * What the group uses while @STREAMS streams are idle, each with @limit, when half
+ * of them got a limit of a page, and after the writers' close.
+ */
 struct idle {
 	int (*open)(int flags);
-	long long record, limit, used, after;
+	long long record, limit, used, limited, after;
 };
 
 /* In the group. */
@@ -174,6 +177,10 @@ static int pass_and_idle(struct idle *idle)
 				return 3;
 	}
 	idle->used = get_number(GROUP "/memory.current") - before;
+	for (int i = 0; i < STREAMS / 2; i++)
+		if (set_limit(writers[i], PAGE))
+			return 4;
+	idle->limited = get_number(GROUP "/memory.current") - before;
 	for (int i = 0; i < STREAMS; i++)
 		close(writers[i]);
 	idle->after = get_number(GROUP "/memory.current") - before;
@@ -191,8 +198,8 @@ static struct idle *idle_streams(struct __test_metadata *_metadata, int (*open)(
 	if (child == 0)
 		_exit(pass_and_idle(idle));
 	EXPECT_EQ(0, status_of(child));
-	TH_LOG("limit %lld: %lld bytes, after the writers' close %lld", limit, idle->used,
-	       idle->after);
+	TH_LOG("limit %lld: %lld bytes, half of them limited to a page %lld, after the close %lld",
+	       limit, idle->used, idle->limited, idle->after);
 	return idle;
 }
 
@@ -207,6 +214,7 @@ TEST_F(spare, is_a_mebibyte_at_the_most)
 		SKIP(return, "no memory control groups");
 	idle = idle_streams(_metadata, variant->open, variant->record, 0);
 	EXPECT_GT(STREAMS * MiB + UNSURE, idle->used);
+	EXPECT_GT(STREAMS / 2 * MiB + UNSURE, idle->limited);
 	EXPECT_GT(UNSURE, idle->after);
 	remove_group();
 }

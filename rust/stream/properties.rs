@@ -83,7 +83,13 @@ impl Inner {
 impl Stream {
     /// Sets the limit of the stream, in bytes. A stream that holds more keeps its bytes.
     pub(crate) fn set_limit(&self, limit: Option<u64>) {
-        self.change_rules().max_len = limit;
+        let spare = {
+            let mut inner = self.change_rules();
+            inner.max_len = limit;
+            // It may be more than the new limit allows.
+            inner.buffer.remove_spare()
+        };
+        drop(spare);
         self.notify_all();
     }
 
