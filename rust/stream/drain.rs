@@ -30,7 +30,7 @@
 //! the next drain or write tries again. So the position never depends on free memory.
 //!
 //! While readers go on, whole runs of pages are removed ([`Inner::due`]): to remove one costs as much
-//! as to remove a page. The last run is kept for the next writes ([`SizedBuffer::recycle`]). Nobody can
+//! as to remove a page. The last runs are kept for the next writes ([`SizedBuffer::recycle`]). Nobody can
 //! see what is left before the position: mappings and figures have it removed.
 //!
 //! # Locks
@@ -150,19 +150,22 @@ impl Draining {
         self.freed = self.freed.min(first_of_page(start));
     }
 
-    /// Removes the memory before `end`. The last run is recycled: up to `most` bytes are kept. If there is
-    /// no memory to copy shared nodes (see above), the next call removes it.
+    /// Removes the memory before `end`. If that is the end of a run, the last runs are recycled: up to
+    /// `most` bytes are kept. If there is no memory to copy shared nodes (see above), the next call
+    /// removes the rest.
     fn free(&mut self, buffer: &mut SizedBuffer, end: u64, most: u64) -> Option<Removed> {
+        const RUN: u64 = SizedBuffer::RUN_BYTES;
         if end <= self.freed {
             return None;
         }
-        let start = end.saturating_sub(SizedBuffer::RUN_BYTES);
-        let is_run = most > 0 && start >= self.freed && end % SizedBuffer::RUN_BYTES == 0;
-        let rest = self.freed..if is_run { start } else { end };
-        let removed = buffer.punch(rest.clone()).ok()?;
-        self.freed = rest.end;
-        if is_run && buffer.recycle(start..end, most).is_ok() {
-            self.freed = end;
+        let runs = match end % RUN {
+            0 => self.freed.next_multiple_of(RUN).max(end.saturating_sub(most / RUN * RUN)),
+            _ => end,
+        };
+        let removed = buffer.punch(self.freed..runs).ok()?;
+        self.freed = runs;
+        while self.freed < end && buffer.recycle(self.freed..self.freed + RUN, most).is_ok() {
+            self.freed += RUN;
         }
         Some(removed)
     }
@@ -515,14 +518,30 @@ mod tests {
         drop(buffer.set_len(8 * PAGE_BYTES)?);
         draining.position = 4 * PAGE_BYTES + 1;
         let end = 4 * PAGE_BYTES;
-        assert!(draining.free(&mut buffer, end, u64::MAX).is_some());
+        assert!(draining.free(&mut buffer, end, 1 << 20).is_some());
         assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
         buffer.reserve(PAGE_BYTES, 2 * PAGE_BYTES)?;
-        assert!(draining.free(&mut buffer, end, u64::MAX).is_none());
+        assert!(draining.free(&mut buffer, end, 1 << 20).is_none());
         assert_eq!(buffer.allocated(), 6 * PAGE_BYTES);
         draining.put_behind(PAGE_BYTES + 1);
-        drop(draining.free(&mut buffer, end, u64::MAX));
+        drop(draining.free(&mut buffer, end, 1 << 20));
         assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
+        Ok(())
+    }
+
+    #[test]
+    fn the_last_runs_are_kept() -> Result {
+        const RUN: u64 = SizedBuffer::RUN_BYTES;
+        for (freed, kept) in [(0, 3), (5 * RUN + PAGE_BYTES, 2)] {
+            let mut draining = Draining::new();
+            let mut buffer = SizedBuffer::with_capacity(10 * RUN)?;
+            (draining.position, draining.freed) = (8 * RUN, freed);
+            drop(draining.free(&mut buffer, 8 * RUN, 4 * RUN - 1));
+            assert_eq!(draining.freed, 8 * RUN);
+            assert_eq!(buffer.allocated(), 2 * RUN + freed);
+            let runs = core::iter::from_fn(|| buffer.take_spare(0, usize::MAX));
+            assert_eq!(runs.map(|run| run.len() as u64 * PAGE_BYTES).sum::<u64>(), kept * RUN);
+        }
         Ok(())
     }
 }
