@@ -27,10 +27,23 @@ use crate::sys::{
     }, //
 };
 use core::ops::Range;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
 
 /// The pages of a run that is recycled.
 const RUN: usize = 1 << MAX_ORDER;
+
+/// The most pages that all buffers keep together: 4 MiB, with pages of 4 KiB. Nothing reclaims them, so
+/// many idle streams must not keep more than a few busy ones have a use for.
+const MOST_OF_ALL: u64 = 64 * RUN as u64;
+
+/// The pages that all buffers keep.
+static KEPT: Atomic<u64> = Atomic::new(0);
 
 /// Runs of pages that nobody else knows. They still have their bytes.
 pub(super) struct Spare {
@@ -51,7 +64,7 @@ impl Spare {
     /// write now have no use for it.
     pub(super) fn take(&mut self, order: u32) -> Option<Run> {
         let run = self.runs.pop()?;
-        self.pages -= run.len();
+        self.count_out(run.len());
         Some(run).filter(|run| run.len() == 1 << order)
     }
 
@@ -62,16 +75,42 @@ impl Spare {
             let folio = first.as_ref().map_or(1, |page| page.folio().pages());
             let (part, rest) = pages.split_at_mut(folio.min(pages.len()));
             pages = rest;
-            if self.pages + part.len() > most {
+            if !self.count_in(part.len(), most) {
                 return;
             }
-            if let Some(run) = Run::of(part) {
-                let len = run.len();
-                if self.runs.push(run, GFP_STREAM).is_ok() {
-                    self.pages += len;
-                }
+            let is_kept =
+                Run::of(part).is_some_and(|run| self.runs.push(run, GFP_STREAM).is_ok());
+            if !is_kept {
+                self.count_out(part.len());
             }
         }
+    }
+
+    /// Counts `pages` more, unless that is more than `most`, or than all may keep. Returns whether it
+    /// did.
+    fn count_in(&mut self, pages: usize, most: usize) -> bool {
+        if self.pages + pages > most {
+            return false;
+        }
+        let count = pages as u64;
+        if KEPT.fetch_add(count, Relaxed) + count > MOST_OF_ALL {
+            KEPT.fetch_sub(count, Relaxed);
+            return false;
+        }
+        self.pages += pages;
+        true
+    }
+
+    /// Reverses [`Self::count_in`].
+    fn count_out(&mut self, pages: usize) {
+        self.pages -= pages;
+        KEPT.fetch_sub(pages as u64, Relaxed);
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(self.pages as u64, Relaxed);
     }
 }
 

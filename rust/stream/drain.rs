@@ -145,6 +145,11 @@ impl Draining {
         self.freed < first_of_page(self.position)
     }
 
+    /// Whether more than a run of drained bytes is left.
+    fn has_much(&self) -> bool {
+        self.position.saturating_sub(self.freed) > SizedBuffer::RUN_BYTES
+    }
+
     /// Records that there may be memory before [`Self::position`] again, from `start` on.
     fn put_behind(&mut self, start: u64) {
         self.freed = self.freed.min(first_of_page(start));
@@ -198,10 +203,12 @@ impl Inner {
     }
 
     /// The position before which drained memory is to be removed: at the end of a run. At once, if it
-    /// counts for somebody, if it is mapped, or if no reader goes on.
+    /// counts for somebody, if it is mapped, if it is much for the stream's limit, or if nobody reads
+    /// or writes on.
     fn due(&self) -> u64 {
         let is_mapped = || self.inode.as_ref().is_some_and(InodeRef::is_mapped);
-        let waits = self.can_drain() && !self.quota.counts() && !is_mapped();
+        let is_much = self.max_len.is_some_and(|most| most < 4 * SizedBuffer::RUN_BYTES);
+        let waits = self.recycles() && !is_much && !is_mapped();
         let whole = if waits {
             SizedBuffer::RUN_BYTES
         } else {
@@ -216,7 +223,7 @@ impl Inner {
     }
 
     /// Removes the memory before [`Self::due`]. The caller drops it without the lock.
-    fn free_due(&mut self) -> Option<Removed> {
+    pub(super) fn free_due(&mut self) -> Option<Removed> {
         let end = self.due();
         self.free_before(end)
     }
@@ -357,16 +364,24 @@ impl Change<'_> {
 }
 
 impl Stream {
-    /// To look at figures. Memory left before the drained position is removed before.
+    /// To look at figures. Memory left before the drained position is removed before, in one piece with
+    /// the view: a reader that goes on leaves more.
     pub(super) fn without_drained(&self) -> View<'_> {
         let view = self.inspect();
         if !view.draining.has_pages() {
             return view;
         }
         drop(view);
-        let removed = self.change_bytes().free_drained();
-        drop(removed);
-        self.inspect()
+        loop {
+            let mut inner = self.change_bytes();
+            let has_much = inner.draining.has_much();
+            let removed = inner.free_drained();
+            if !has_much {
+                return inner.into_view();
+            }
+            drop(inner);
+            drop(removed);
+        }
     }
 
     /// To write. Memory that was to be removed is removed before: an earlier attempt may have found no

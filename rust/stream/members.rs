@@ -113,10 +113,11 @@ impl Drop for Member {
         let (mut drained, mut makes_room) = (false, false);
         if let Some(reader) = &self.reader {
             inner.leave(reader);
-            drained = inner.drain() || inner.has_due();
+            drained = inner.drain();
             // With the last reader gone, a write that has waited for room fails.
             makes_room = inner.is(Property::Drain) && !inner.can_drain();
         }
+        drained |= inner.has_due();
         let spare = inner.remove_spare();
         inner.members -= 1;
         let inode = match inner.members {

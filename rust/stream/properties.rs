@@ -83,13 +83,13 @@ impl Inner {
 impl Stream {
     /// Sets the limit of the stream, in bytes. A stream that holds more keeps its bytes.
     pub(crate) fn set_limit(&self, limit: Option<u64>) {
-        let spare = {
+        let removed = {
             let mut inner = self.change_rules();
             inner.max_len = limit;
-            // It may be more than the new limit allows.
-            inner.buffer.remove_spare()
+            // What is kept and what is left may be more than the new limit allows.
+            (inner.buffer.remove_spare(), inner.free_due())
         };
-        drop(spare);
+        drop(removed);
         self.notify_all();
     }
 
@@ -105,9 +105,11 @@ impl Stream {
         }
         {
             // Dropped after the lock.
-            let _spare;
+            let (_spare, _drained);
             let mut inner = self.change_rules();
             let properties = inner.properties.with(add)?;
+            // Who else has a page that is gone for all is no reason to refuse.
+            _drained = inner.free_drained();
             inner.may_restrict(add)?;
             inner.properties = properties;
             self.append_only

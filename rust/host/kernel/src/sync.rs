@@ -59,5 +59,13 @@ pub mod atomic {
             *value = old.wrapping_add(more);
             old
         }
+
+        /// Subtracts, and returns the value before.
+        pub fn fetch_sub(&self, less: u64, _: impl Ordering) -> u64 {
+            let mut value = self.lock();
+            let old = *value;
+            *value = old.wrapping_sub(less);
+            old
+        }
     }
 }
