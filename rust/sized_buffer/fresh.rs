@@ -40,7 +40,8 @@ pub struct Fresh {
 
 impl Fresh {
     /// Copies bytes of `source`, which has whole pages, to new pages for the position `pos`: as many
-    /// as one run of pages holds. The run is `spare`, of [`SizedBuffer::take_spare`], or a new one.
+    /// as one run of pages holds. The run is `spare`, of [`Spare::take_for`](super::Spare::take_for), or a new
+    /// one.
     ///
     /// Also returns [`EFAULT`] if the source failed before the end of the run. Fails with
     /// [`ENOMEM`], and with [`EFAULT`] if the source gave nothing.

@@ -41,7 +41,8 @@ mod write;
 pub use self::{
     fresh::Fresh,
     pages::Filled,
-    sharing::Difference, //
+    sharing::Difference,
+    spare::Spare, //
 };
 pub use crate::sys::copy::{
     Progress,

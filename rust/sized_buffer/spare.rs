@@ -11,11 +11,7 @@ use super::{
         MAX_ORDER, //
     },
     node::SLOTS,
-    tree::{
-        LeafMut,
-        Tree, //
-    },
-    Removed,
+    tree::LeafMut,
     SizedBuffer,
     PAGE_BYTES, //
 };
@@ -46,14 +42,15 @@ const MOST_OF_ALL: u64 = 64 * RUN as u64;
 static KEPT: Atomic<u64> = Atomic::new(0);
 
 /// Runs of pages that nobody else knows. They still have their bytes.
-pub(super) struct Spare {
+pub struct Spare {
     runs: KVec<Run>,
     /// The sum over the runs.
     pages: usize,
 }
 
 impl Spare {
-    pub(super) const fn new() -> Self {
+    /// Nothing.
+    pub const fn new() -> Self {
         Self {
             runs: KVec::new(),
             pages: 0,
@@ -68,6 +65,12 @@ impl Spare {
         Some(run).filter(|run| run.len() == 1 << order)
     }
 
+    /// A run of pages for a write of `pages` whole pages at `pos`. What does not fit is given up.
+    pub fn take_for(&mut self, pos: u64, pages: usize) -> Option<Run> {
+        let slot = (pos / PAGE_BYTES) as usize % SLOTS;
+        self.take(order_at(slot, pages))
+    }
+
     /// Keeps those of `pages` that nobody else knows, up to `most` in all. The others are dropped,
     /// and so are all if there is no memory for the list.
     fn keep(&mut self, mut pages: &mut [Option<PageRef>], most: usize) {
@@ -78,8 +81,7 @@ impl Spare {
             if !self.count_in(part.len(), most) {
                 return;
             }
-            let is_kept =
-                Run::of(part).is_some_and(|run| self.runs.push(run, GFP_STREAM).is_ok());
+            let is_kept = Run::of(part).is_some_and(|run| self.runs.push(run, GFP_STREAM).is_ok());
             if !is_kept {
                 self.count_out(part.len());
             }
@@ -141,18 +143,17 @@ impl SizedBuffer {
         self.tree.spare.pages > 0
     }
 
-    /// Gives up what [`Self::recycle`] has kept.
-    pub fn remove_spare(&mut self) -> Removed {
-        let mut removed = Tree::new();
-        core::mem::swap(&mut removed.spare, &mut self.tree.spare);
-        Removed(removed)
+    /// Hands what [`Self::recycle`] has kept over to `to`, if there is nothing left: for writes that do
+    /// not have the buffer for themselves ([`Fresh`](super::Fresh)).
+    pub fn hand_over_spare(&mut self, to: &mut Spare) {
+        if to.pages == 0 {
+            core::mem::swap(to, &mut self.tree.spare);
+        }
     }
 
-    /// A run of pages for a write of `pages` whole pages at `pos`, of what [`Self::recycle`] has kept.
-    /// What does not fit is given up.
-    pub fn take_spare(&mut self, pos: u64, pages: usize) -> Option<Run> {
-        let slot = (pos / PAGE_BYTES) as usize % SLOTS;
-        self.tree.spare.take(order_at(slot, pages))
+    /// Gives up what [`Self::recycle`] has kept.
+    pub fn remove_spare(&mut self) -> Spare {
+        core::mem::replace(&mut self.tree.spare, Spare::new())
     }
 }
 
@@ -225,7 +226,9 @@ mod tests {
     fn a_folio_is_kept_as_one() -> Result {
         let mut buffer = SizedBuffer::from_slice(&PAGES)?;
         buffer.recycle(0..BYTES, u64::MAX)?;
-        let run = buffer.take_spare(BYTES, 100).ok_or(EINVAL)?;
+        let mut spare = Spare::new();
+        buffer.hand_over_spare(&mut spare);
+        let run = spare.take_for(BYTES, 100).ok_or(EINVAL)?;
         assert_eq!((run.len(), kept(&buffer)), (RUN, 0));
         let (fresh, _) = Fresh::new(2 * BYTES, &mut &PAGES[..BYTES as usize], Some(run))?;
         assert_eq!(buffer.put_fresh(fresh).bytes, BYTES as usize);
@@ -271,9 +274,16 @@ mod tests {
         buffer.recycle(0..BYTES, u64::MAX)?;
         buffer.write_at(BYTES, &PAGES[..BYTES as usize])?;
         assert_eq!(kept(&buffer), RUN - 1);
-        assert!(buffer.take_spare(0, RUN).is_none());
-        assert_eq!(kept(&buffer), RUN - 2);
-        assert!(buffer.has_spare() && buffer.take_spare(0, 1).is_some());
+        let mut spare = Spare::new();
+        buffer.hand_over_spare(&mut spare);
+        assert!(!buffer.has_spare() && spare.take_for(0, RUN).is_none());
+        assert!(spare.take_for(0, 1).is_some());
+        assert_eq!(spare.pages, RUN - 3);
+        // Not while there is some.
+        buffer.write_at(0, &PAGES[..BYTES as usize])?;
+        buffer.recycle(0..BYTES, u64::MAX)?;
+        buffer.hand_over_spare(&mut spare);
+        assert_eq!((kept(&buffer), spare.pages), (RUN, RUN - 3));
         Ok(())
     }
 

@@ -46,6 +46,7 @@ impl Writer<'_> {
     ) -> Result<(usize, Option<Allowance>), E> {
         let view = self.stream.without_due();
         view.may_write(pos)?;
+        self.is_read.set(view.can_drain());
         let mut bytes = 0;
         if pos < view.buffer.len() {
             let allowed = allow()?.min(SLICE);
@@ -93,10 +94,7 @@ impl Writer<'_> {
         };
         let bytes = fresh * PAGE_SIZE;
         if bytes > 0 && (bytes == wanted || wanted > SHORT) {
-            let spare = match has_spare {
-                true => self.stream.change_bytes().buffer.take_spare(here, fresh),
-                false => None,
-            };
+            let spare = self.stream.take_spare(here, fresh, has_spare);
             return self.write_fresh(here, src.limit(bytes), spare);
         }
         let to_page = (PAGE_BYTES - here % PAGE_BYTES) as usize;

@@ -67,10 +67,12 @@ use super::{
 use crate::{
     sized_buffer::{
         Removed,
-        SizedBuffer, //
+        SizedBuffer,
+        Spare, //
     },
     sys::{
         inode::InodeRef,
+        page::Run,
         sched::is_user_task,
         task_work::{
             self,
@@ -164,7 +166,10 @@ impl Draining {
             return None;
         }
         let runs = match end % RUN {
-            0 => self.freed.next_multiple_of(RUN).max(end.saturating_sub(most / RUN * RUN)),
+            0 => self
+                .freed
+                .next_multiple_of(RUN)
+                .max(end.saturating_sub(most / RUN * RUN)),
             _ => end,
         };
         let removed = buffer.punch(self.freed..runs).ok()?;
@@ -207,7 +212,9 @@ impl Inner {
     /// or writes on.
     fn due(&self) -> u64 {
         let is_mapped = || self.inode.as_ref().is_some_and(InodeRef::is_mapped);
-        let is_much = self.max_len.is_some_and(|most| most < 4 * SizedBuffer::RUN_BYTES);
+        let is_much = self
+            .max_len
+            .is_some_and(|most| most < 4 * SizedBuffer::RUN_BYTES);
         let waits = self.recycles() && !is_much && !is_mapped();
         let whole = if waits {
             SizedBuffer::RUN_BYTES
@@ -249,18 +256,10 @@ impl Inner {
         self.can_drain() && self.writers > 0 && !self.quota.counts()
     }
 
-    /// The most bytes that are kept for the next writes.
+    /// The most bytes that are kept for the next writes: half of what may be, as the other half may
+    /// have been handed over ([`Locks::spare`](super::locks::Locks::spare)).
     fn most_spare(&self) -> u64 {
-        self.max_len.unwrap_or(u64::MAX).min(MOST_SPARE)
-    }
-
-    /// Gives up what is kept for the next writes, if there will be none. The caller drops it without
-    /// the lock.
-    pub(super) fn remove_spare(&mut self) -> Option<Removed> {
-        match self.recycles() {
-            true => None,
-            false => Some(self.buffer.remove_spare()),
-        }
+        self.max_len.unwrap_or(u64::MAX).min(MOST_SPARE) / 2
     }
 
     /// As [`Inner::free_drained`], after a change during which draining continued. The change may
@@ -415,6 +414,30 @@ impl Stream {
         }
     }
 
+    /// Gives up what is kept for the next writes. The caller drops it without the lock.
+    pub(super) fn remove_spare(&self, inner: &mut Inner) -> [Spare; 2] {
+        let handed_over = core::mem::replace(&mut *self.locks.spare(), Spare::new());
+        [inner.buffer.remove_spare(), handed_over]
+    }
+
+    /// As [`Stream::remove_spare`], if there will be no writes, or nobody who drains them.
+    pub(super) fn remove_unused_spare(&self, inner: &mut Inner) -> Option<[Spare; 2]> {
+        (!inner.recycles()).then(|| self.remove_spare(inner))
+    }
+
+    /// A run of pages for a write of `pages` whole pages at `pos`, of what is kept. `has_more` says
+    /// whether the buffer has kept some.
+    pub(super) fn take_spare(&self, pos: u64, pages: usize, has_more: bool) -> Option<Run> {
+        let run = self.locks.spare().take_for(pos, pages);
+        if run.is_some() || !has_more {
+            return run;
+        }
+        let mut inner = self.change_bytes();
+        let mut spare = self.locks.spare();
+        inner.buffer.hand_over_spare(&mut spare);
+        spare.take_for(pos, pages)
+    }
+
     /// Frees drained bytes, and wakes writers that wait for room.
     pub(super) fn finish_drain<'a>(&'a self, mut inner: Change<'a>) {
         if !inner.has_due() {
@@ -554,8 +577,12 @@ mod tests {
             drop(draining.free(&mut buffer, 8 * RUN, 4 * RUN - 1));
             assert_eq!(draining.freed, 8 * RUN);
             assert_eq!(buffer.allocated(), 2 * RUN + freed);
-            let runs = core::iter::from_fn(|| buffer.take_spare(0, usize::MAX));
-            assert_eq!(runs.map(|run| run.len() as u64 * PAGE_BYTES).sum::<u64>(), kept * RUN);
+            let mut spare = buffer.remove_spare();
+            let runs = core::iter::from_fn(|| spare.take_for(0, usize::MAX));
+            assert_eq!(
+                runs.map(|run| run.len() as u64 * PAGE_BYTES).sum::<u64>(),
+                kept * RUN
+            );
         }
         Ok(())
     }

@@ -25,7 +25,8 @@
 //!    a handle; `i_mmap_rwsem` of the inode, and the page table locks below it (pages are mapped,
 //!    and taken out of mappings).
 //! 6. The locks of the wait queues, of the table of users ([`quota`](super::quota)), of the table
-//!    of locked ranges, and of the memory that a reader keeps for its checks.
+//!    of locked ranges, of the pages for the next writes, and of the memory that a reader keeps for
+//!    its checks.
 //!
 //! `inner` of two streams is held together only to compare them, the read side of both, in the order
 //! of their addresses. A clone or a reflink takes a snapshot of the source first. Memory that a change takes out is freed, and waiters are woken, after `inner`
@@ -77,11 +78,14 @@ use super::{
     Inner,
     Stream, //
 };
-use crate::sys::rwsem::{
-    new_rw_semaphore,
-    ReadGuard,
-    RwSemaphore,
-    WriteGuard, //
+use crate::{
+    sized_buffer::Spare,
+    sys::rwsem::{
+        new_rw_semaphore,
+        ReadGuard,
+        RwSemaphore,
+        WriteGuard, //
+    },
 };
 use core::ops::{
     Deref,
@@ -108,6 +112,8 @@ pub(super) struct Locks {
     inner: RwSemaphore<Inner>,
     #[pin]
     books: SpinLock<Books>,
+    #[pin]
+    spare: SpinLock<Spare>,
 }
 
 impl Locks {
@@ -116,7 +122,13 @@ impl Locks {
             writing <- RangeLock::new(),
             inner <- new_rw_semaphore!(inner, "qemufile::inner"),
             books <- new_spinlock!(Books::new(), "qemufile::books"),
+            spare <- new_spinlock!(Spare::new(), "qemufile::spare"),
         })
+    }
+
+    /// Pages for writes that do not have `inner`.
+    pub(super) fn spare(&self) -> SpinLockGuard<'_, Spare> {
+        self.spare.lock()
     }
 
     /// The lock of those who change bytes or the length.

@@ -118,7 +118,7 @@ impl Drop for Member {
             makes_room = inner.is(Property::Drain) && !inner.can_drain();
         }
         drained |= inner.has_due();
-        let spare = inner.remove_spare();
+        let spare = stream.remove_unused_spare(&mut inner);
         inner.members -= 1;
         let inode = match inner.members {
             0 => inner.inode.take(),

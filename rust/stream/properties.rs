@@ -87,7 +87,7 @@ impl Stream {
             let mut inner = self.change_rules();
             inner.max_len = limit;
             // What is kept and what is left may be more than the new limit allows.
-            (inner.buffer.remove_spare(), inner.free_due())
+            (self.remove_spare(&mut inner), inner.free_due())
         };
         drop(removed);
         self.notify_all();
@@ -114,7 +114,7 @@ impl Stream {
             inner.properties = properties;
             self.append_only
                 .store(properties.contains(Property::AppendOnly), Relaxed);
-            _spare = inner.remove_spare();
+            _spare = self.remove_unused_spare(&mut inner);
             if inner.drain() || inner.has_due() {
                 self.finish_drain(inner);
             }

@@ -10,7 +10,7 @@
 
 use crate::{
     model::Model,
-    sized_buffer::{Fresh, Progress, Sink, SizedBuffer, Source, MAX_LEN},
+    sized_buffer::{Fresh, Progress, Sink, SizedBuffer, Source, Spare, MAX_LEN},
     step::{Failure, Op, Size, Step},
     sys::{
         fault,
@@ -253,7 +253,9 @@ fn write_beside(buffer: &mut SizedBuffer, pos: u64, bytes: &[u8], good: usize) -
                 let to_page = PAGE_SIZE - (here % PAGE_BYTES) as usize;
                 buffer.write_from(here, &mut part(to_page))
             } else {
-                let spare = buffer.take_spare(here, fresh);
+                let mut spare = Spare::new();
+                buffer.hand_over_spare(&mut spare);
+                let spare = spare.take_for(here, fresh);
                 match Fresh::new(here, &mut part(fresh * PAGE_SIZE), spare) {
                     Ok((fresh, end)) => {
                         let put = buffer.put_fresh(fresh);
