@@ -371,16 +371,16 @@ impl Stream {
             return view;
         }
         drop(view);
-        loop {
-            let mut inner = self.change_bytes();
-            let has_much = inner.draining.has_much();
+        let mut inner = self.change_bytes();
+        if inner.draining.has_much() {
             let removed = inner.free_drained();
-            if !has_much {
-                return inner.into_view();
-            }
             drop(inner);
             drop(removed);
+            inner = self.change_bytes();
         }
+        // Few pages now, which are freed at once; or there is no memory to remove more.
+        drop(inner.free_drained());
+        inner.into_view()
     }
 
     /// To write. Memory that was to be removed is removed before: an earlier attempt may have found no
