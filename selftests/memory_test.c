@@ -922,6 +922,51 @@ TEST_F(injection, each_allocation_of_draining_may_fail)
 	EXPECT_LT(4, nth);
 }
 
+/* A file that has each allocation of a slab by this task fail after a write of "1", and none after "0". */
+static int open_switch_of_failure(void)
+{
+	if (!put_text("/sys/kernel/debug/failslab/task-filter", "Y") ||
+	    !put_text("/sys/kernel/debug/failslab/times", "-1") ||
+	    !put_text("/sys/kernel/debug/failslab/probability", "100"))
+		return -1;
+	return open("/proc/self/make-it-fail", O_WRONLY | O_CLOEXEC);
+}
+
+/* Much is left of what was drained, and figures are told all the same. */
+TEST_F(injection, figures_are_told_while_drained_memory_cannot_be_freed)
+{
+	static unsigned char bytes[MiB];
+	int fd = open_device(O_RDWR), reader = open_handle(fd, O_RDONLY), copy;
+	struct qemufile_info info = {};
+	int told, failure = open_switch_of_failure();
+	ssize_t got;
+
+	ASSERT_LE(0, failure);
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(0, set_flags(fd, QEMUFILE_STREAM_DRAIN));
+	ASSERT_EQ(2 * MiB, put_at(fd, 0, 2 * MiB, 1));
+	ASSERT_EQ(1, read(reader, bytes, 1));
+	/* Freeing takes memory where nodes are shared. */
+	copy = open_clone(fd, O_RDWR);
+	ASSERT_LE(0, copy);
+	/* Not even a file can be opened then. */
+	ASSERT_EQ(1, write(failure, "1", 1));
+	got = read(reader, bytes, MiB - PAGE);
+	told = ioctl(fd, QEMUFILE_IOC_GET_INFO, &info);
+	ASSERT_EQ(1, write(failure, "0", 1));
+	EXPECT_TRUE(put_text("/sys/kernel/debug/failslab/probability", "0"));
+	EXPECT_TRUE(put_text("/sys/kernel/debug/failslab/task-filter", "N"));
+	ASSERT_EQ(MiB - PAGE, got);
+	ASSERT_EQ(0, told);
+	EXPECT_EQ(MiB - PAGE + 1, (long long)info.drained);
+	EXPECT_EQ(2 * MiB, (long long)info.allocated);
+	ASSERT_EQ(0, ioctl(fd, QEMUFILE_IOC_GET_INFO, &info));
+	EXPECT_EQ(MiB + PAGE, (long long)info.allocated);
+	close(copy);
+	close(reader);
+	close(fd);
+}
+
 /* The clone needs a copy of the page that the device has. With or without it, no store is lost. */
 TEST_F(injection, each_allocation_of_a_clone_may_fail_while_a_device_stores)
 {
