@@ -2,17 +2,30 @@
 
 //! A lock of ranges of a stream: changes of ranges that do not overlap are made at once.
 //!
-//! The kernel has no range lock that modules can use. This one is a reader-writer semaphore and a
-//! table. A task that wants a range takes the read side and enters the range in the table. A task
-//! that wants all positions takes the write side: it waits until no range is locked, in the order
-//! of the semaphore, and can be killed. A range that overlaps another one, or finds the table full,
-//! is locked as all positions are. So there is one place to wait at, and no other rule of fairness.
+//! The kernel has no range lock that modules can use. This one is a table of the locked ranges, under
+//! a spinlock, and a reader-writer semaphore for whoever has to wait:
+//!
+//! - A task that wants a range enters it in the table.
+//! - A task that wants all positions takes the write side, closes the table, and waits until that is
+//!   empty. It opens the table before it releases the write side.
+//! - A task that finds the table closed takes the read side, which waits for the other one in the
+//!   order of the semaphore, and enters its range under it.
+//! - A range that overlaps another one, or finds the table full, is locked as all positions are.
+//!
+//! So a range costs no access to the semaphore, which all writers would share. All waits can be
+//! killed. New ranges do not keep a task out that wants all positions, as the table is closed to
+//! them; nor do such tasks keep a range out, as the semaphore is fair.
+//!
+//! lockdep is told of a range as of a read side ([`NotedRead`]).
 
-use crate::sys::rwsem::{
-    new_rw_semaphore,
-    ReadGuard,
-    RwSemaphore,
-    WriteGuard, //
+use crate::sys::{
+    completion::Completion,
+    rwsem::{
+        new_rw_semaphore,
+        NotedRead,
+        RwSemaphore,
+        WriteGuard, //
+    },
 };
 use core::ops::Range;
 use kernel::{
@@ -31,7 +44,10 @@ pub(super) struct RangeLock {
     #[pin]
     all: RwSemaphore<()>,
     #[pin]
-    ranges: SpinLock<Table>,
+    table: SpinLock<Table>,
+    /// The closed table has become empty. Completed under the table's lock.
+    #[pin]
+    emptied: Completion,
 }
 
 /// What a task has locked, until this is dropped.
@@ -39,58 +55,97 @@ pub(super) struct RangeGuard<'a>(Held<'a>);
 
 /// What is held.
 enum Held<'a> {
-    All(#[allow(dead_code, reason = "held to be dropped")] WriteGuard<'a, ()>),
+    All(#[allow(dead_code, reason = "held to be dropped")] Closed<'a>),
     Range(Entered<'a>),
 }
 
-/// A range in the table. Fields are dropped after `drop`, so the range leaves the table before the
-/// read side is released.
+/// A closed table. Fields are dropped after `drop`, so the table is opened before the write side is
+/// released.
+struct Closed<'a> {
+    lock: &'a RangeLock,
+    _all: WriteGuard<'a, ()>,
+}
+
+/// A range in the table.
 struct Entered<'a> {
     lock: &'a RangeLock,
     entry: usize,
     is_only: bool,
-    _all: ReadGuard<'a, ()>,
+    _noted: NotedRead<'a>,
+}
+
+/// Why a range is not in the table.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    /// The table is closed.
+    Closed,
+    /// The range overlaps another one, or the table is full.
+    Conflict,
 }
 
 impl RangeLock {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             all <- new_rw_semaphore!((), "qemufile::writing"),
-            ranges <- new_spinlock!(Table::new(), "qemufile::ranges"),
+            table <- new_spinlock!(Table::new(), "qemufile::ranges"),
+            emptied <- Completion::new(),
         })
     }
 
     /// Locks all positions. `EINTR` if the task is killed while it waits.
     pub(super) fn lock(&self) -> Result<RangeGuard<'_>> {
-        Ok(RangeGuard(Held::All(self.all.write_killable()?)))
+        let all = self.all.write_killable()?;
+        let is_empty = self.table.lock().close();
+        // From here on the table is opened again, whatever happens.
+        let closed = Closed {
+            lock: self,
+            _all: all,
+        };
+        if !is_empty {
+            self.emptied.wait_killable()?;
+        }
+        Ok(RangeGuard(Held::All(closed)))
     }
 
     /// As [`RangeLock::lock`], if that needs no waiting.
     pub(super) fn try_lock(&self) -> Option<RangeGuard<'_>> {
-        Some(RangeGuard(Held::All(self.all.try_write()?)))
+        let all = self.all.try_write()?;
+        if !self.table.lock().close_if_empty() {
+            return None;
+        }
+        Some(RangeGuard(Held::All(Closed {
+            lock: self,
+            _all: all,
+        })))
     }
 
     /// Locks `range`, or more. `EINTR` if the task is killed while it waits.
     pub(super) fn lock_range(&self, range: Range<u64>) -> Result<RangeGuard<'_>> {
-        match self.enter(self.all.read_killable()?, range) {
-            Some(guard) => Ok(guard),
-            None => self.lock(),
+        let mut entered = self.table.lock().enter(&range);
+        if let Err(Refused::Closed) = entered {
+            let opened = self.all.read_killable()?;
+            entered = self.table.lock().enter(&range);
+            drop(opened);
+        }
+        match entered {
+            Ok(entry) => Ok(self.entered(entry)),
+            Err(_) => self.lock(),
         }
     }
 
     /// As [`RangeLock::lock_range`], if that needs no waiting.
     pub(super) fn try_lock_range(&self, range: Range<u64>) -> Option<RangeGuard<'_>> {
-        self.enter(self.all.try_read()?, range)
+        let entry = self.table.lock().enter(&range).ok()?;
+        Some(self.entered(entry))
     }
 
-    fn enter<'a>(&'a self, all: ReadGuard<'a, ()>, range: Range<u64>) -> Option<RangeGuard<'a>> {
-        let (entry, is_only) = self.ranges.lock().enter(range)?;
-        Some(RangeGuard(Held::Range(Entered {
+    fn entered(&self, (entry, is_only): (usize, bool)) -> RangeGuard<'_> {
+        RangeGuard(Held::Range(Entered {
             lock: self,
             entry,
             is_only,
-            _all: all,
-        })))
+            _noted: self.all.note_read(),
+        }))
     }
 }
 
@@ -111,12 +166,26 @@ impl RangeGuard<'_> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.lock.ranges.lock().leave(self.entry);
+        let mut table = self.lock.table.lock();
+        if table.leave(self.entry) {
+            self.lock.emptied.complete();
+        }
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        let mut table = self.lock.table.lock();
+        table.open();
+        // A task that is killed has not waited to the end.
+        self.lock.emptied.try_wait();
     }
 }
 
 /// The ranges that are locked.
 struct Table {
+    /// Whether a task has all positions, or waits until the ranges are gone.
+    is_closed: bool,
     /// The bits of the entries in use.
     used: u32,
     entries: [(u64, u64); MAX_RANGES],
@@ -125,32 +194,53 @@ struct Table {
 impl Table {
     const fn new() -> Self {
         Self {
+            is_closed: false,
             used: 0,
             entries: [(0, 0); MAX_RANGES],
         }
     }
 
-    /// Enters `range`. Returns its entry, and whether it is the only one; `None` if it overlaps
-    /// another one, or if the table is full.
-    fn enter(&mut self, range: Range<u64>) -> Option<(usize, bool)> {
-        let is_only = self.used == 0;
+    /// Enters `range`. Returns its entry, and whether it is the only one.
+    fn enter(&mut self, range: &Range<u64>) -> Result<(usize, bool), Refused> {
+        if self.is_closed {
+            return Err(Refused::Closed);
+        }
         let mut left = self.used;
         while left != 0 {
-            let (start, end) = self.entries.get(left.trailing_zeros() as usize)?;
+            let taken = self.entries.get(left.trailing_zeros() as usize);
+            let (start, end) = taken.ok_or(Refused::Conflict)?;
             if range.start < *end && *start < range.end {
-                return None;
+                return Err(Refused::Conflict);
             }
             left &= left - 1;
         }
         let free = self.used.trailing_ones() as usize;
-        *self.entries.get_mut(free)? = (range.start, range.end);
+        *self.entries.get_mut(free).ok_or(Refused::Conflict)? = (range.start, range.end);
+        let is_only = self.used == 0;
         self.used |= 1 << free;
-        Some((free, is_only))
+        Ok((free, is_only))
     }
 
-    /// Removes an entry.
-    fn leave(&mut self, entry: usize) {
+    /// Removes an entry. Returns whether a closed table has become empty.
+    fn leave(&mut self, entry: usize) -> bool {
         self.used &= !(1 << entry);
+        self.is_closed && self.used == 0
+    }
+
+    /// Lets no range in until [`Self::open`]. Returns whether the table is empty.
+    fn close(&mut self) -> bool {
+        self.is_closed = true;
+        self.used == 0
+    }
+
+    /// As [`Self::close`], if the table is empty.
+    fn close_if_empty(&mut self) -> bool {
+        self.is_closed = self.used == 0;
+        self.is_closed
+    }
+
+    fn open(&mut self) {
+        self.is_closed = false;
     }
 }
 
@@ -161,14 +251,14 @@ mod tests {
     #[test]
     fn ranges_that_overlap_exclude_each_other() {
         let mut table = Table::new();
-        assert_eq!(table.enter(10..20), Some((0, true)));
-        assert_eq!(table.enter(20..30), Some((1, false)));
+        assert_eq!(table.enter(&(10..20)), Ok((0, true)));
+        assert_eq!(table.enter(&(20..30)), Ok((1, false)));
         for range in [0..11, 19..20, 12..13, 0..100, 29..40] {
-            assert_eq!(table.enter(range), None);
+            assert_eq!(table.enter(&range), Err(Refused::Conflict));
         }
-        assert_eq!(table.enter(0..10), Some((2, false)));
+        assert_eq!(table.enter(&(0..10)), Ok((2, false)));
         table.leave(0);
-        assert_eq!(table.enter(12..19), Some((0, false)));
+        assert_eq!(table.enter(&(12..19)), Ok((0, false)));
     }
 
     #[test]
@@ -176,10 +266,27 @@ mod tests {
         let mut table = Table::new();
         for entry in 0..MAX_RANGES {
             let start = entry as u64;
-            assert_eq!(table.enter(start..start + 1), Some((entry, entry == 0)));
+            assert_eq!(table.enter(&(start..start + 1)), Ok((entry, entry == 0)));
         }
-        assert_eq!(table.enter(100..101), None);
+        assert_eq!(table.enter(&(100..101)), Err(Refused::Conflict));
         table.leave(7);
-        assert_eq!(table.enter(100..101), Some((7, false)));
+        assert_eq!(table.enter(&(100..101)), Ok((7, false)));
+    }
+
+    #[test]
+    fn a_closed_table_empties() {
+        let mut table = Table::new();
+        assert_eq!(table.enter(&(0..1)), Ok((0, true)));
+        assert_eq!(table.enter(&(1..2)), Ok((1, false)));
+        assert!(!table.close_if_empty());
+        assert_eq!(table.enter(&(2..3)), Ok((2, false)));
+        assert!(!table.close());
+        assert_eq!(table.enter(&(3..4)), Err(Refused::Closed));
+        assert!(!table.leave(0) && !table.leave(2));
+        assert!(table.leave(1));
+        table.open();
+        assert_eq!(table.enter(&(0..9)), Ok((0, true)));
+        assert!(!table.leave(0));
+        assert!(table.close_if_empty());
     }
 }

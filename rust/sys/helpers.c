@@ -293,6 +293,19 @@ void qemufile_down_read_nested(struct rw_semaphore *semaphore)
 	down_read_nested(semaphore, SINGLE_DEPTH_NESTING);
 }
 
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+/* include/linux/lockdep.h: what down_read() and up_read() tell lockdep. */
+void qemufile_note_read(struct rw_semaphore *semaphore)
+{
+	rwsem_acquire_read(&semaphore->dep_map, 0, 0, _RET_IP_);
+}
+
+void qemufile_unnote_read(struct rw_semaphore *semaphore)
+{
+	rwsem_release(&semaphore->dep_map, _RET_IP_);
+}
+#endif
+
 /* include/linux/cred.h */
 
 kuid_t qemufile_current_fsuid(void)

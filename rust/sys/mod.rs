@@ -9,6 +9,7 @@ pub(crate) mod abi;
 pub(crate) mod alloc;
 mod bindings;
 pub(crate) mod compat;
+pub(crate) mod completion;
 pub mod copy;
 pub(crate) mod fasync;
 pub(crate) mod file;

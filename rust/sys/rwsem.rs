@@ -14,6 +14,8 @@
 //! [`Lock`]: kernel::sync::lock::Lock
 
 use super::bindings as helpers;
+#[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
+use core::marker::PhantomData;
 use core::{
     cell::UnsafeCell,
     mem::ManuallyDrop,
@@ -73,6 +75,17 @@ pub(crate) struct ReadGuard<'a, T> {
 #[must_use = "the lock is released when this is dropped"]
 pub(crate) struct WriteGuard<'a, T> {
     semaphore: &'a RwSemaphore<T>,
+    // As for `ReadGuard`.
+    _not_send: NotThreadSafe,
+}
+
+/// A lock of another kind that lockdep takes for the read side: see [`RwSemaphore::note_read`].
+#[must_use = "lockdep takes it for released when this is dropped"]
+pub(crate) struct NotedRead<'a> {
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    raw: &'a Opaque<bindings::rw_semaphore>,
+    #[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
+    _semaphore: PhantomData<&'a ()>,
     // As for `ReadGuard`.
     _not_send: NotThreadSafe,
 }
@@ -154,6 +167,23 @@ impl<T> RwSemaphore<T> {
         (taken != 0).then(|| self.write_guard())
     }
 
+    /// Tells lockdep that this task has something that excludes the write side as the read side does,
+    /// until the result is dropped. The semaphore stays as it is.
+    pub(crate) fn note_read(&self) -> NotedRead<'_> {
+        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+        // SAFETY: The semaphore is initialised.
+        unsafe {
+            helpers::qemufile_note_read(self.raw.get());
+        }
+        NotedRead {
+            #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+            raw: &self.raw,
+            #[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
+            _semaphore: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+
     /// To be called when this task has just taken the read side.
     fn read_guard(&self) -> ReadGuard<'_, T> {
         ReadGuard {
@@ -168,6 +198,14 @@ impl<T> RwSemaphore<T> {
             semaphore: self,
             _not_send: NotThreadSafe,
         }
+    }
+}
+
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+impl Drop for NotedRead<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The semaphore is initialised, and `note_read` was called by this task.
+        unsafe { helpers::qemufile_unnote_read(self.raw.get()) };
     }
 }
 
