@@ -31,6 +31,27 @@ use kernel::prelude::*;
 /// The most bytes of a short write, which does not take the lock for each of its parts.
 const SHORT: usize = 64 << 10;
 
+/// Where a write can put new pages.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pos: u64,
+    /// How many, from `pos` on. May have changed since: a fault may have made a page.
+    pages: usize,
+    /// Whether the buffer has kept pages for writes.
+    has_spare: bool,
+}
+
+impl View<'_> {
+    /// Where a write of `bytes` bytes at `pos` can put new pages.
+    fn look_ahead(&self, pos: u64, bytes: usize) -> Ahead {
+        Ahead {
+            pos,
+            pages: self.buffer.fresh_pages(pos, bytes / PAGE_SIZE),
+            has_spare: self.buffer.has_spare(),
+        }
+    }
+}
+
 impl Writer<'_> {
     /// Writes up to a slice of the bytes of `src` at `pos` in place, at most as many as `allow` says,
     /// where that changes nothing but the bytes. Returns the number of bytes, 0 if the first one
@@ -54,6 +75,9 @@ impl Writer<'_> {
         }
         let (next, left) = (pos.saturating_add(bytes as u64), wanted - bytes);
         let room = (left > 0).then(|| view.room(next, left, false));
+        if left > 0 && !self.is_alone(left) {
+            self.ahead.set(Some(view.look_ahead(next, left)));
+        }
         match bytes {
             0 => drop(view),
             _ => self.publish_in_place(view),
@@ -76,25 +100,29 @@ impl Writer<'_> {
     /// does it: up to the end of the page, or all of a short write.
     pub(super) fn write_beside_others(&self, here: u64, src: &mut SourceIter<'_, '_>) -> Progress {
         let wanted = src.remaining();
-        let (fresh, has_spare) = {
-            let view = self.stream.read_bytes();
-            if here < view.draining.position() {
-                return Progress::none(ENXIO);
+        let known = self.ahead.take();
+        let ahead = match known.filter(|ahead| ahead.pos == here && ahead.pages > 0) {
+            Some(ahead) => ahead,
+            None => {
+                let view = self.stream.read_bytes();
+                if here < view.draining.position() {
+                    return Progress::none(ENXIO);
+                }
+                let progress = view.buffer.overwrite(here, src);
+                if progress.bytes > 0 {
+                    self.publish_in_place(view);
+                    return progress;
+                }
+                if progress.end.is_err() {
+                    return progress;
+                }
+                view.look_ahead(here, wanted)
             }
-            let progress = view.buffer.overwrite(here, src);
-            if progress.bytes > 0 {
-                self.publish_in_place(view);
-                return progress;
-            }
-            if progress.end.is_err() {
-                return progress;
-            }
-            let fresh = view.buffer.fresh_pages(here, wanted / PAGE_SIZE);
-            (fresh, view.buffer.has_spare())
         };
-        let bytes = fresh * PAGE_SIZE;
+        let pages = ahead.pages.min(wanted / PAGE_SIZE);
+        let bytes = pages * PAGE_SIZE;
         if bytes > 0 && (bytes == wanted || wanted > SHORT) {
-            let spare = self.stream.take_spare(here, fresh, has_spare);
+            let spare = self.stream.take_spare(here, pages, ahead.has_spare);
             return self.write_fresh(here, src.limit(bytes), spare);
         }
         let to_page = (PAGE_BYTES - here % PAGE_BYTES) as usize;

@@ -38,6 +38,10 @@ use kernel::{
 /// stream, and is searched by each write.
 const MAX_RANGES: usize = 16;
 
+/// A writer is alone if this many ranges in a row have found the table empty. Two writers in a loop
+/// often find it so, while the other one is between two calls.
+const ALONE: u32 = 16;
+
 /// A lock of ranges of positions.
 #[pin_data]
 pub(super) struct RangeLock {
@@ -186,6 +190,8 @@ impl Drop for Closed<'_> {
 struct Table {
     /// Whether a task has all positions, or waits until the ranges are gone.
     is_closed: bool,
+    /// How many ranges have entered an empty table, one after the other; up to [`ALONE`].
+    alone: u32,
     /// The bits of the entries in use.
     used: u32,
     entries: [(u64, u64); MAX_RANGES],
@@ -195,6 +201,7 @@ impl Table {
     const fn new() -> Self {
         Self {
             is_closed: false,
+            alone: ALONE,
             used: 0,
             entries: [(0, 0); MAX_RANGES],
         }
@@ -216,9 +223,12 @@ impl Table {
         }
         let free = self.used.trailing_ones() as usize;
         *self.entries.get_mut(free).ok_or(Refused::Conflict)? = (range.start, range.end);
-        let is_only = self.used == 0;
+        self.alone = match self.used {
+            0 => (self.alone + 1).min(ALONE),
+            _ => 0,
+        };
         self.used |= 1 << free;
-        Ok((free, is_only))
+        Ok((free, self.alone == ALONE))
     }
 
     /// Removes an entry. Returns whether a closed table has become empty.
