@@ -560,13 +560,14 @@ TEST_F(fault, whoever_waits_for_a_writer_can_be_killed)
 		{ wait_in_splice, SYS_splice },
 	};
 	struct slow_call call = { .fd = self->fd, .write = true, .pos = 10 };
+	struct iovec elsewhere = { .iov_base = "x", .iov_len = 1 };
 	int uffd = slow_memory(&call.memory, 2 * PAGE);
 	struct pollfd poll_fd = { .fd = uffd, .events = POLLIN };
 	pthread_t thread;
 
 	if (uffd < 0)
 		SKIP(return, "no userfaultfd");
-	ASSERT_EQ(100, put_at(self->fd, 0, 100, 1));
+	ASSERT_EQ(5 * PAGE, put_at(self->fd, 0, 5 * PAGE, 1));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, call_slowly, &call));
 	ASSERT_EQ(1, poll(&poll_fd, 1, 5000));
 	for (size_t i = 0; i < ARRAY_LEN(waits); i++) {
@@ -584,6 +585,8 @@ TEST_F(fault, whoever_waits_for_a_writer_can_be_killed)
 			_exit(0);
 		}
 		EXPECT_TRUE(sleeps_in(child, waits[i].number)) TH_LOG("%zu", i);
+		/* Nobody passes it: it would wait for ever. */
+		EXPECT_EQ(EAGAIN, ERRNO_OF(pwritev2(self->fd, &elsewhere, 1, 4 * PAGE, RWF_NOWAIT)));
 		EXPECT_EQ(0, kill(child, SIGKILL));
 		for (int ms = 0; ms < 5000 && !is_gone; ms += 10) {
 			is_gone = waitpid(child, NULL, WNOHANG) == child;
@@ -592,15 +595,17 @@ TEST_F(fault, whoever_waits_for_a_writer_can_be_killed)
 		EXPECT_TRUE(is_gone) TH_LOG("%zu is deaf to SIGKILL", i);
 		if (!is_gone)
 			break;
+		/* It holds up nobody any more. */
+		EXPECT_EQ(1, pwritev2(self->fd, &elsewhere, 1, 4 * PAGE, RWF_NOWAIT));
 	}
 	EXPECT_EQ(0, call.done);
-	EXPECT_EQ(100, right_at(self->fd, 0, 100, 1));
-	EXPECT_EQ(100, length_of(self->fd));
+	EXPECT_EQ(4 * PAGE, right_at(self->fd, 0, 4 * PAGE, 1));
+	EXPECT_EQ(5 * PAGE, length_of(self->fd));
 	EXPECT_TRUE(bring(uffd, call.memory, 10));
 	EXPECT_TRUE(bring(uffd, call.memory + PAGE, 10 + PAGE));
 	EXPECT_TRUE(is_set_within(&call.done, 5000));
 	pthread_join(thread, NULL);
-	EXPECT_EQ(2 * PAGE + 10, right_at(self->fd, 0, 2 * PAGE + 10, 1));
+	EXPECT_EQ(4 * PAGE, right_at(self->fd, 0, 4 * PAGE, 1));
 	close(uffd);
 }
 

@@ -92,6 +92,58 @@ TEST_F(parallel, many_writes_that_wait_hold_up_none_that_they_should_not)
 }
 
 /* Where a write goes to an append-only stream depends on all writes before. */
+struct pending_change {
+	int fd;
+	atomic_int tid, done;
+};
+
+static void *set_length_in_turn(void *arg)
+{
+	struct pending_change *change = arg;
+
+	change->tid = my_tid();
+	if (!set_length(change->fd, 7 * PAGE))
+		change->done = 1;
+	return NULL;
+}
+
+static void *write_in_turn(void *arg)
+{
+	struct pending_change *change = arg;
+
+	change->tid = my_tid();
+	if (put_at(change->fd, 7 * PAGE, PAGE, 1) == PAGE)
+		change->done = 1;
+	return NULL;
+}
+
+/* Writers that come all the time do not keep out who waits for all of them. */
+TEST_F(parallel, whoever_waits_for_all_writers_is_passed_by_none)
+{
+	struct pending_change resize = { .fd = self->fd }, write = { .fd = self->fd };
+	struct pending_write call;
+	pthread_t resizer, writer;
+	int uffd;
+
+	ASSERT_EQ(8 * PAGE, put_at(self->fd, 0, 8 * PAGE, 1));
+	uffd = start_slow_write(&call, self->fd, 0);
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
+	ASSERT_EQ(0, pthread_create(&resizer, NULL, set_length_in_turn, &resize));
+	ASSERT_TRUE(is_set_within(&resize.tid, 5000) && sleeps_in(resize.tid, SYS_ioctl));
+	ASSERT_EQ(0, pthread_create(&writer, NULL, write_in_turn, &write));
+	ASSERT_TRUE(is_set_within(&write.tid, 5000) && sleeps_in(write.tid, SYS_pwrite64));
+	EXPECT_EQ(0, resize.done + write.done);
+	EXPECT_TRUE(finish_slow_write(&call, uffd));
+	EXPECT_TRUE(is_set_within(&resize.done, 5000));
+	EXPECT_TRUE(is_set_within(&write.done, 5000));
+	pthread_join(resizer, NULL);
+	pthread_join(writer, NULL);
+	/* The length was set before. */
+	EXPECT_EQ(8 * PAGE, length_of(self->fd));
+	EXPECT_EQ(8 * PAGE, right_at(self->fd, 0, 8 * PAGE, 1));
+}
+
 TEST_F(parallel, writes_of_an_append_only_stream_take_turns)
 {
 	struct pending_write call;

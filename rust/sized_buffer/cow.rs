@@ -113,10 +113,23 @@ pub(super) fn order_at(slot: usize, pages: usize) -> u32 {
 
 /// Allocates a run for `slot` and the slots after it: of [`order_at`], or as long as memory allows.
 pub(super) fn alloc_run_at(slot: usize, pages: usize) -> Result<Run, AllocError> {
+    alloc_at(slot, pages, PageRef::alloc_run)
+}
+
+/// As [`alloc_run_at`], of zeros.
+pub(super) fn alloc_zeros_at(slot: usize, pages: usize) -> Result<Run, AllocError> {
+    alloc_at(slot, pages, PageRef::alloc_zeros)
+}
+
+fn alloc_at(
+    slot: usize,
+    pages: usize,
+    alloc: impl Fn(u32) -> Result<Run, AllocError>,
+) -> Result<Run, AllocError> {
     (1..=order_at(slot, pages))
         .rev()
-        .find_map(|order| PageRef::alloc_run(order).ok())
-        .map_or_else(|| PageRef::alloc_run(0), Ok)
+        .find_map(|order| alloc(order).ok())
+        .map_or_else(|| alloc(0), Ok)
 }
 
 impl Node {

@@ -10,7 +10,10 @@
 //! no bytes.
 
 use super::{
-    cow::alloc_run_at,
+    cow::{
+        alloc_run_at,
+        alloc_zeros_at, //
+    },
     node::SLOTS,
     tree::{
         Found,
@@ -36,12 +39,16 @@ pub struct Fresh {
     first: PageRef,
     rest: Run,
     bytes: usize,
+    /// Whether the pages after the bytes are zeros, for [`ahead`](super::ahead).
+    has_more: bool,
 }
 
 impl Fresh {
-    /// Copies bytes of `source`, which has whole pages, to new pages for the position `pos`: as many
-    /// as one run of pages holds. The run is `spare`, of [`Spare::take_for`](super::Spare::take_for), or a new
-    /// one.
+    /// Copies bytes of `source` to new pages for the position `pos`: as many as one run of up to
+    /// `pages` pages holds. The run is `spare`, of [`Spare::take_for`](super::Spare::take_for), or a new one.
+    ///
+    /// If the source has less than `pages` whole pages, the rest of the run is put after the bytes:
+    /// see [`ahead`](super::ahead).
     ///
     /// Also returns [`EFAULT`] if the source failed before the end of the run. Fails with
     /// [`ENOMEM`], and with [`EFAULT`] if the source gave nothing.
@@ -49,39 +56,52 @@ impl Fresh {
         pos: u64,
         source: &mut S,
         spare: Option<Run>,
+        pages: usize,
     ) -> Result<(Self, Result)> {
         let slot = (pos / PAGE_BYTES) as usize % SLOTS;
+        let wants_more = pages > source.remaining() / PAGE_SIZE;
+        let is_used = spare.is_some();
         let mut rest = match spare {
             Some(run) => run,
-            None => alloc_run_at(slot, source.remaining() / PAGE_SIZE)?,
+            None if wants_more => alloc_zeros_at(slot, pages)?,
+            None => alloc_run_at(slot, pages)?,
         };
-        let asked = source.remaining().min(rest.len() * PAGE_SIZE);
+        let room = rest.len() * PAGE_SIZE;
+        let asked = source.remaining().min(room);
         let first = rest.next().ok_or(ENOMEM)?;
         let bytes = source.copy_to_page(&first, 0, asked);
         if bytes == 0 {
             return Err(EFAULT);
+        }
+        // A source that failed may have left some bytes after those that count.
+        let has_more = wants_more && bytes == asked;
+        if has_more && is_used {
+            let used = bytes.next_multiple_of(PAGE_SIZE);
+            first.zero(used, room - used);
         }
         let fresh = Self {
             pos,
             first,
             rest,
             bytes,
+            has_more,
         };
         Ok((fresh, if bytes < asked { Err(EFAULT) } else { Ok(()) }))
     }
 }
 
 impl SizedBuffer {
-    /// Writes bytes of `source` at `pos` in place: up to the end of the buffer, or to the first page
-    /// that is not exclusive to the buffer.
+    /// Writes bytes of `source` at `pos` in place: up to `end`, or to the first page that is not
+    /// exclusive to the buffer. Bytes after the end of the buffer become a part of it by
+    /// [`Self::extend_to`].
     ///
     /// Others may read the buffer meanwhile, and may write other bytes. [`EFAULT`] if the source
     /// failed; what went before counts.
-    pub fn overwrite<S: Source + ?Sized>(&self, pos: u64, source: &mut S) -> Progress {
-        let mut bytes = 0;
+    pub fn overwrite<S: Source + ?Sized>(&self, pos: u64, end: u64, source: &mut S) -> Progress {
+        let (mut bytes, end) = (0, end.min(MAX_LEN));
         loop {
             let at = pos.saturating_add(bytes as u64);
-            let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
+            let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
             let wanted = source.remaining().min(left);
             let found = match wanted {
                 0 => None,
@@ -97,6 +117,7 @@ impl SizedBuffer {
             let moved = page.map_or(0, |page| source.copy_to_page(page, head, asked));
             bytes += moved;
             if moved < asked {
+                self.clear_failed(at + moved as u64..at + asked as u64);
                 let end = Err(EFAULT);
                 return Progress { bytes, end };
             }
@@ -133,18 +154,29 @@ impl SizedBuffer {
             first,
             rest,
             bytes,
+            has_more,
         } = fresh;
         let end = pos.saturating_add(bytes as u64);
-        if end > self.len {
+        self.leave_gap(pos);
+        if end > self.len() {
             self.clear_tail();
         }
+        let has_more = has_more && end >= self.len();
+        let mut pages = Iterator::chain(once(first), rest);
         let put = self.tree.change(pos / PAGE_BYTES, |mut leaf, slot| {
-            leaf.put_fresh(slot, Iterator::chain(once(first), rest), bytes);
+            leaf.put_fresh(slot, &mut pages, bytes);
+            match has_more {
+                true => leaf.put_ahead(slot + bytes.div_ceil(PAGE_SIZE), &mut pages),
+                false => 0,
+            }
         });
-        if put.is_err() {
+        let Ok(more) = put else {
             return Progress::none(ENOMEM);
+        };
+        if more > 0 {
+            self.ahead = end.next_multiple_of(PAGE_BYTES) + more as u64 * PAGE_BYTES;
         }
-        self.len = self.len.max(end);
+        self.set_end(self.len().max(end));
         Progress { bytes, end: Ok(()) }
     }
 }
@@ -193,7 +225,7 @@ mod tests {
         let mut buffer = SizedBuffer::from_slice(&PAGES)?;
         drop(buffer.set_len(19 * PAGE_BYTES + 5)?);
         let mut source = &[1; 10 * PAGE_SIZE][..];
-        let progress = buffer.overwrite(10 * PAGE_BYTES + 1, &mut source);
+        let progress = buffer.overwrite(10 * PAGE_BYTES + 1, buffer.len(), &mut source);
         assert_eq!(progress.bytes, 9 * PAGE_SIZE + 4);
         assert_eq!((progress.end, source.len()), (Ok(()), PAGE_SIZE - 4));
         assert_eq!(byte_at(&buffer, 10 * PAGE_BYTES), Some(7));
@@ -202,15 +234,18 @@ mod tests {
         assert_eq!(byte_at(&buffer, 19 * PAGE_BYTES + 5), None);
 
         let lent = buffer.lend(3 * PAGE_BYTES)?;
-        assert_eq!(buffer.overwrite(0, &mut &PAGES[..]).bytes, 3 * PAGE_SIZE);
+        assert_eq!(
+            buffer.overwrite(0, buffer.len(), &mut &PAGES[..]).bytes,
+            3 * PAGE_SIZE
+        );
         drop(lent);
         let clone = buffer.try_clone()?;
-        assert_eq!(buffer.overwrite(0, &mut &PAGES[..]).bytes, 0);
+        assert_eq!(buffer.overwrite(0, buffer.len(), &mut &PAGES[..]).bytes, 0);
         drop(clone);
         // The record of the clone is passed on by the next change.
-        assert_eq!(buffer.overwrite(0, &mut &PAGES[..]).bytes, 0);
+        assert_eq!(buffer.overwrite(0, buffer.len(), &mut &PAGES[..]).bytes, 0);
         buffer.write_at(0, &[2])?;
-        assert!(buffer.overwrite(0, &mut &PAGES[..]).bytes > 0);
+        assert!(buffer.overwrite(0, buffer.len(), &mut &PAGES[..]).bytes > 0);
         Ok(())
     }
 
@@ -220,7 +255,7 @@ mod tests {
         drop(buffer.set_len(4 * PAGE_BYTES)?);
         buffer.page_to_map(PAGE_BYTES)?;
         for page in 0..2 {
-            let progress = buffer.overwrite(page * PAGE_BYTES, &mut &PAGES[..]);
+            let progress = buffer.overwrite(page * PAGE_BYTES, buffer.len(), &mut &PAGES[..]);
             assert_eq!((progress.bytes, progress.end), (0, Ok(())));
         }
         assert_eq!(buffer.fresh_pages(0, 4), 1);
@@ -251,13 +286,13 @@ mod tests {
         let mut buffer = SizedBuffer::from_slice(&PAGES)?;
         let clone = buffer.try_clone()?;
         let mut half = Half(&[1; 4 * PAGE_SIZE], PAGE_SIZE + 9);
-        let (fresh, end) = Fresh::new(0, &mut half, None)?;
+        let (fresh, end) = Fresh::new(0, &mut half, None, 4)?;
         assert_eq!(end, Err(EFAULT));
         assert_eq!(buffer.put_fresh(fresh).bytes, PAGE_SIZE + 9);
         assert_eq!(byte_at(&buffer, PAGE_BYTES + 8), Some(1));
         assert_eq!(byte_at(&buffer, PAGE_BYTES + 9), Some(7));
         assert_eq!(byte_at(&clone, 0), Some(7));
-        assert!(Fresh::new(0, &mut Half(&PAGES, 0), None).is_err());
+        assert!(Fresh::new(0, &mut Half(&PAGES, 0), None, 20).is_err());
         Ok(())
     }
 
@@ -265,7 +300,7 @@ mod tests {
     fn a_page_that_came_meanwhile_gets_the_bytes() -> Result {
         let mut buffer = SizedBuffer::new();
         drop(buffer.set_len(2 * PAGE_BYTES)?);
-        let (fresh, _) = Fresh::new(0, &mut &PAGES[..2 * PAGE_SIZE], None)?;
+        let (fresh, _) = Fresh::new(0, &mut &PAGES[..2 * PAGE_SIZE], None, 2)?;
         let stored = buffer.page_to_write(0, 0)?.try_clone()?;
         let shown = buffer.page_to_map(PAGE_BYTES)?.try_clone()?;
         assert_eq!(buffer.put_fresh(fresh).bytes, 2 * PAGE_SIZE);
@@ -280,7 +315,7 @@ mod tests {
     #[test]
     fn new_pages_at_the_end_make_the_buffer_longer() -> Result {
         let mut buffer = SizedBuffer::from_slice(b"migration")?;
-        let (fresh, end) = Fresh::new(16 * PAGE_BYTES, &mut &PAGES[..], None)?;
+        let (fresh, end) = Fresh::new(16 * PAGE_BYTES, &mut &PAGES[..], None, 20)?;
         assert_eq!(end, Ok(()));
         let bytes = buffer.put_fresh(fresh).bytes as u64;
         assert_eq!(buffer.len(), 16 * PAGE_BYTES + bytes);

@@ -25,6 +25,7 @@
 //! Positions and lengths are in bytes: `u64` in the buffer, `usize` in the caller's memory. The
 //! largest length is [`MAX_LEN`].
 
+mod ahead;
 mod cow;
 mod fresh;
 mod node;
@@ -53,7 +54,14 @@ pub use crate::sys::copy::{
 use self::tree::Tree;
 use crate::sys::page::PAGE_SIZE;
 use core::ops::Range;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Release, //
+    }, //
+};
 
 /// The largest length of a buffer, in bytes: the largest file offset.
 pub const MAX_LEN: u64 = i64::MAX as u64;
@@ -67,7 +75,11 @@ const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 /// reschedules after each leaf.
 pub struct SizedBuffer {
     tree: Tree,
-    len: u64,
+    /// Grows under a shared reference, too: [`Self::extend_to`].
+    len: Atomic<u64>,
+    /// Where the pages end that were put after the end, ahead of writes: see [`ahead`]. 0 if there are
+    /// none.
+    ahead: u64,
     /// Whether a mapping, or somebody who reached a page through one, may write to exclusive pages:
     /// see [`stores`].
     stores: bool,
@@ -80,7 +92,8 @@ impl SizedBuffer {
     pub const fn new() -> Self {
         Self {
             tree: Tree::new(),
-            len: 0,
+            len: Atomic::new(0),
+            ahead: 0,
             stores: false,
         }
     }
@@ -109,14 +122,20 @@ impl SizedBuffer {
     /// The length in bytes: the position after the last byte. Holes count.
     ///
     /// The twin of `qsb_get_length`.
-    pub const fn len(&self) -> u64 {
-        self.len
+    pub fn len(&self) -> u64 {
+        // Pairs with the release in `set_end()`: whoever sees the length sees the bytes before it.
+        self.len.load(Acquire)
+    }
+
+    /// Makes `len` the length.
+    fn set_end(&self, len: u64) {
+        self.len.store(len, Release);
     }
 
     /// Whether the length is 0. The buffer may still have reserved memory.
     #[cfg(CONFIG_KUNIT = "y")]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The memory held for content, in bytes: a multiple of the page size. Pages that a clone

@@ -48,6 +48,8 @@ impl SizedBuffer {
         if len == 0 {
             return Ok(());
         }
+        // What is reserved stays, unlike what is ahead of writes.
+        drop(self.try_remove_ahead()?);
         let pages = pos / PAGE_BYTES..end.div_ceil(PAGE_BYTES);
         Ok(self.tree.fill(pages, filled)?)
     }
@@ -112,6 +114,7 @@ impl SizedBuffer {
         }
         let end = pos.checked_add(PAGE_BYTES).filter(|end| *end <= MAX_LEN);
         let end = end.ok_or(EFBIG)?;
+        self.leave_gap(pos);
         self.tree
             .change(pos / PAGE_BYTES, |mut leaf, slot| leaf.put(slot, page))?;
         self.grow_to(end);

@@ -29,14 +29,14 @@ impl SizedBuffer {
     ///
     /// The twin of `qsb_get_iovec`. Takes O(log n) time.
     pub fn chunk_at(&self, pos: u64) -> Option<Chunk<'_>> {
-        self.chunks_in(pos..self.len).next()
+        self.chunks_in(pos..self.len()).next()
     }
 
     /// The chunks of a range of bytes, in order, up to the end of the buffer.
     pub fn chunks_in(&self, range: Range<u64>) -> Chunks<'_> {
         Chunks {
             buffer: self,
-            range: range.start..range.end.min(self.len),
+            range: range.start..range.end.min(self.len()),
         }
     }
 

@@ -30,7 +30,7 @@ impl SizedBuffer {
     /// A call takes bounded time. Without anything changed since the two were one, or cloned from
     /// one, nothing is looked at.
     pub fn next_difference(&self, other: &Self, pos: u64) -> Difference {
-        let end = self.len.max(other.len);
+        let end = self.len().max(other.len());
         let pages = pos / PAGE_BYTES..end.div_ceil(PAGE_BYTES);
         let bytes = |index: u64| index.saturating_mul(PAGE_BYTES).clamp(pos, end.max(pos));
         let start = match self.tree.compare(&other.tree, pages.clone(), true, LEAVES) {

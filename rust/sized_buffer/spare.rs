@@ -230,7 +230,7 @@ mod tests {
         buffer.hand_over_spare(&mut spare);
         let run = spare.take_for(BYTES, 100).ok_or(EINVAL)?;
         assert_eq!((run.len(), kept(&buffer)), (RUN, 0));
-        let (fresh, _) = Fresh::new(2 * BYTES, &mut &PAGES[..BYTES as usize], Some(run))?;
+        let (fresh, _) = Fresh::new(2 * BYTES, &mut &PAGES[..BYTES as usize], Some(run), RUN)?;
         assert_eq!(buffer.put_fresh(fresh).bytes, BYTES as usize);
         assert_eq!(byte_at(&buffer, 3 * BYTES - 1), Some(7));
         assert!(buffer.is_exclusive(2 * BYTES) && buffer.is_exclusive(3 * BYTES - 1));

@@ -25,14 +25,19 @@ impl SizedBuffer {
         if len > MAX_LEN {
             return Err(EFBIG);
         }
-        let removed = match len < self.len {
-            true => self.clear(len..MAX_LEN + 1)?,
+        let removed = match len < self.len() {
+            true => {
+                let removed = self.clear(len..MAX_LEN + 1)?;
+                self.ahead = 0;
+                removed
+            }
             false => {
+                self.leave_gap(len);
                 self.clear_tail();
                 Removed(Tree::new())
             }
         };
-        self.len = len;
+        self.set_end(len);
         Ok(removed)
     }
 
@@ -68,13 +73,15 @@ impl SizedBuffer {
         if range.is_empty() {
             return Ok(());
         }
-        if range.end > self.len {
+        // The pages of `from` stay, unlike what is ahead of writes.
+        drop(self.try_remove_ahead()?);
+        if range.end > self.len() {
             self.clear_tail();
         }
         let pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
         let is_part = |index: u64| {
             let whole = index * PAGE_BYTES..(index + 1).saturating_mul(PAGE_BYTES);
-            range.start > whole.start || range.end < whole.end.min(self.len)
+            range.start > whole.start || range.end < whole.end.min(self.len())
         };
         let stays = |index: u64| is_part(index) && self.tree.find_exclusive(index).is_some();
         let (first, last) = (pages.start, pages.end.saturating_sub(1));
@@ -117,7 +124,7 @@ impl SizedBuffer {
     /// Copies the bytes in `part`, a part of a page, from `other`, up to the end of that. Does
     /// nothing if this buffer has no page there.
     fn keep_edge(&self, other: &SizedBuffer, part: Range<u64>) {
-        let part = part.start..part.end.min(other.len);
+        let part = part.start..part.end.min(other.len());
         let index = part.start / PAGE_BYTES;
         if part.is_empty() {
             return;
@@ -159,7 +166,7 @@ impl SizedBuffer {
     }
 
     /// Zeroes the bytes in `part` of a page, if it exists. The page is this buffer's own.
-    fn zero(&self, part: Range<u64>) {
+    pub(super) fn zero(&self, part: Range<u64>) {
         if let Some(page) = self.tree.get(part.start / PAGE_BYTES) {
             let len = part.end.saturating_sub(part.start);
             page.zero((part.start % PAGE_BYTES) as usize, len as usize);
@@ -177,7 +184,7 @@ impl SizedBuffer {
     ///
     /// [`None`] (for `ENXIO`) if `pos` is not before the end.
     pub fn next_hole(&self, pos: u64) -> Option<u64> {
-        let end = Some(self.len).filter(|end| pos < *end)?;
+        let end = Some(self.len()).filter(|end| pos < *end)?;
         self.next(pos, false).or(Some(end))
     }
 
@@ -202,9 +209,9 @@ impl SizedBuffer {
     }
 
     fn next(&self, pos: u64, data: bool) -> Option<u64> {
-        let pages = pos / PAGE_BYTES..self.len.div_ceil(PAGE_BYTES);
+        let pages = pos / PAGE_BYTES..self.len().div_ceil(PAGE_BYTES);
         let found = self.tree.find_next(pages, data)?;
-        Some(pos.max(found * PAGE_BYTES)).filter(|found| *found < self.len)
+        Some(pos.max(found * PAGE_BYTES)).filter(|found| *found < self.len())
     }
 }
 

@@ -28,7 +28,10 @@ use crate::sys::{
         PAGE_SIZE, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::Atomic, //
+};
 
 impl SizedBuffer {
     /// Whether there may be stores that the buffer does not learn of.
@@ -66,6 +69,8 @@ impl SizedBuffer {
     ///
     /// No mapping may write to the buffer. Fails with [`ENOMEM`], also beyond 2^28 clones.
     pub fn try_clone(&mut self) -> Result<Self> {
+        // The clone would share it, and each of the two would copy zeros.
+        drop(self.try_remove_ahead()?);
         self.clear_tail();
         let mut busy = KVec::new();
         if self.stores {
@@ -85,7 +90,8 @@ impl SizedBuffer {
     fn clone_but(&self, copied: &[u64]) -> Result<Self> {
         let mut clone = Self {
             tree: self.tree.try_clone()?,
-            len: self.len,
+            len: Atomic::new(self.len()),
+            ahead: 0,
             stores: false,
         };
         for &index in copied {
@@ -121,8 +127,8 @@ impl SizedBuffer {
             return self.lend(pos);
         };
         let (is_last, used) = (
-            index == self.len / PAGE_BYTES,
-            (self.len % PAGE_BYTES) as usize,
+            index == self.len() / PAGE_BYTES,
+            (self.len() % PAGE_BYTES) as usize,
         );
         if self.stores && leaf.is_busy(slot) {
             let copy = PageRef::alloc_run(0)?.next().ok_or(ENOMEM)?;
@@ -143,9 +149,9 @@ impl SizedBuffer {
 
     /// Sets the length to `len`, if it is greater.
     pub(super) fn grow_to(&mut self, len: u64) {
-        if len > self.len {
+        if len > self.len() {
             self.clear_tail();
-            self.len = len;
+            self.set_end(len);
         }
     }
 
@@ -160,11 +166,11 @@ impl SizedBuffer {
 
     /// Zeroes the bytes of the last page after the end, if the page is exclusive.
     fn zero_tail(&self) {
-        let used = (self.len % PAGE_BYTES) as usize;
+        let used = (self.len() % PAGE_BYTES) as usize;
         if used == 0 {
             return;
         }
-        if let Some((leaf, slot)) = self.tree.find_exclusive(self.len / PAGE_BYTES) {
+        if let Some((leaf, slot)) = self.tree.find_exclusive(self.len() / PAGE_BYTES) {
             if let Some(page) = leaf.get(slot) {
                 page.zero(used, PAGE_SIZE - used);
             }

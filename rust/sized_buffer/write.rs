@@ -75,7 +75,8 @@ impl SizedBuffer {
         source: &mut S,
     ) -> Progress {
         let room = usize::try_from(MAX_LEN - at).unwrap_or(usize::MAX);
-        if at.saturating_add(wanted as u64) > self.len {
+        self.leave_gap(at);
+        if at.saturating_add(wanted as u64) > self.len() {
             self.clear_tail();
         }
         let index = at / PAGE_BYTES;
@@ -86,7 +87,7 @@ impl SizedBuffer {
         });
         let progress = written.unwrap_or(Progress::none(ENOMEM));
         if progress.bytes > 0 {
-            self.len = self.len.max(at + progress.bytes as u64);
+            self.set_end(self.len().max(at + progress.bytes as u64));
         }
         progress
     }

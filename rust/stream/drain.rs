@@ -2,8 +2,6 @@
 
 //! Draining: freeing what every read-only handle has consumed.
 //!
-//! The file is long because all rules, and what follows them, stand together.
-//!
 //! # Rules
 //!
 //! 1. A stream is drained while it has the property DRAIN and is not sealed.
@@ -25,23 +23,17 @@
 //!
 //! # Position and memory
 //!
-//! [`Draining::position`] moves at once. The pages are removed after that, and freed without a
-//! lock. Removing pages copies the nodes that a clone shares. If there is no memory for the copies,
-//! the next drain or write tries again. So the position never depends on free memory.
-//!
-//! While readers go on, whole runs of pages are removed ([`Inner::due`]): to remove one costs as much
-//! as to remove a page. The last runs are kept for the next writes ([`SizedBuffer::recycle`]). Nobody can
-//! see what is left before the position: mappings and figures have it removed.
+//! [`Draining::position`] moves at once. The pages are removed after that: see [`memory`]. So the
+//! position never depends on free memory.
 //!
 //! # Locks
 //!
-//! [`Draining`] is a part of `inner`, and so changes under its write side. [`Books`] have a lock of
-//! their own, because a reader changes them under the read side. If all readers have consumed more
-//! than is drained, a reader takes the write side to drain. See [`locks`](super::locks).
-//!
-//! [`Books`] and [`Own`] have files of their own.
+//! [`Books`] have a lock of their own, because a reader changes them under the read side of `inner`.
+//! The position moves under that lock, so a reader moves it without the write side. It takes that to
+//! remove memory, once a run of pages, and if a writer waits for room. See [`locks`](super::locks).
 
 mod books;
+mod memory;
 mod own;
 
 pub(super) use self::books::{
@@ -61,25 +53,15 @@ use super::{
     Member,
     Property,
     Stream,
-    PAGE_BYTES,
     SLICE, //
 };
-use crate::{
-    sized_buffer::{
-        Removed,
-        SizedBuffer,
-        Spare, //
-    },
-    sys::{
-        inode::InodeRef,
-        page::Run,
-        sched::is_user_task,
-        task_work::{
-            self,
-            Memory,
-            OnReturn, //
-        },
-    },
+use crate::sys::{
+    sched::is_user_task,
+    task_work::{
+        self,
+        Memory,
+        OnReturn, //
+    }, //
 };
 use kernel::{
     current,
@@ -88,6 +70,7 @@ use kernel::{
     sync::{
         aref::ARef,
         atomic::{
+            Atomic,
             Full,
             Relaxed, //
         },
@@ -99,15 +82,10 @@ use kernel::{
 /// checked when the handle is used again.
 const MAX_CHECKS: i32 = 16;
 
-/// The most bytes that a stream keeps of what was drained: what a pipe may hold by default
-/// (`pipe_max_size` in `fs/pipe.c`). A stream with a limit keeps less than that.
-///
-/// A reader and a writer on one processor take turns: each moves all that the limit allows.
-const MOST_SPARE: u64 = 1 << 20;
-
 /// The drained part of a stream.
 pub(super) struct Draining {
-    position: u64,
+    /// Moves under the lock of the books, and either side of `inner`.
+    position: Atomic<u64>,
     /// Pages before this position have been removed. At most `position`.
     freed: u64,
     /// The number of entries in the books.
@@ -118,7 +96,7 @@ impl Draining {
     /// The state of a new stream: no drained bytes and no readers.
     pub(super) fn new() -> Self {
         Self {
-            position: 0,
+            position: Atomic::new(0),
             freed: 0,
             readers: 0,
         }
@@ -127,62 +105,26 @@ impl Draining {
     /// The state of a clone: the same drained bytes and no readers.
     pub(super) fn of_clone(&self) -> Self {
         Self {
+            position: Atomic::new(self.position()),
+            freed: self.freed,
             readers: 0,
-            ..*self
         }
     }
 
-    /// The position before which bytes are gone for every reader and writer.
+    /// The position before which bytes are gone for every reader and writer. Under the read side it
+    /// may move on at any time.
     pub(super) fn position(&self) -> u64 {
-        self.position
+        self.position.load(Relaxed)
+    }
+
+    fn move_to(&self, position: u64) {
+        self.position.store(position, Relaxed);
     }
 
     /// Whether there are readers.
     pub(super) fn has_readers(&self) -> bool {
         self.readers != 0
     }
-
-    /// Whether whole pages of drained bytes are left.
-    fn has_pages(&self) -> bool {
-        self.freed < first_of_page(self.position)
-    }
-
-    /// Whether more than a run of drained bytes is left.
-    fn has_much(&self) -> bool {
-        self.position.saturating_sub(self.freed) > SizedBuffer::RUN_BYTES
-    }
-
-    /// Records that there may be memory before [`Self::position`] again, from `start` on.
-    fn put_behind(&mut self, start: u64) {
-        self.freed = self.freed.min(first_of_page(start));
-    }
-
-    /// Removes the memory before `end`. If that is the end of a run, the last runs are recycled: up to
-    /// `most` bytes are kept. If there is no memory to copy shared nodes (see above), the next call
-    /// removes the rest.
-    fn free(&mut self, buffer: &mut SizedBuffer, end: u64, most: u64) -> Option<Removed> {
-        const RUN: u64 = SizedBuffer::RUN_BYTES;
-        if end <= self.freed {
-            return None;
-        }
-        let runs = match end % RUN {
-            0 => self
-                .freed
-                .next_multiple_of(RUN)
-                .max(end.saturating_sub(most / RUN * RUN)),
-            _ => end,
-        };
-        let removed = buffer.punch(self.freed..runs).ok()?;
-        self.freed = runs;
-        while self.freed < end && buffer.recycle(self.freed..self.freed + RUN, most).is_ok() {
-            self.freed += RUN;
-        }
-        Some(removed)
-    }
-}
-
-fn first_of_page(pos: u64) -> u64 {
-    pos - pos % PAGE_BYTES
 }
 
 impl Inner {
@@ -199,81 +141,12 @@ impl Inner {
     /// The new drained position, if all readers have consumed more than is drained.
     fn drains_to(&self, books: &Books) -> Option<u64> {
         let consumed = books.consumed().filter(|_| self.is_drained())?;
-        Some(consumed.min(self.buffer.len())).filter(|to| *to > self.draining.position)
+        Some(consumed.min(self.buffer.len())).filter(|to| *to > self.draining.position())
     }
 
     /// Whether [`Stream::drain`] has something to drain or to remove.
     fn is_due(&self, books: &Books) -> bool {
         self.drains_to(books).is_some() || (self.is_drained() && self.has_due())
-    }
-
-    /// The position before which drained memory is to be removed: at the end of a run. At once, if it
-    /// counts for somebody, if it is mapped, if it is much for the stream's limit, or if nobody reads
-    /// or writes on.
-    fn due(&self) -> u64 {
-        let is_mapped = || self.inode.as_ref().is_some_and(InodeRef::is_mapped);
-        let is_much = self
-            .max_len
-            .is_some_and(|most| most < 4 * SizedBuffer::RUN_BYTES);
-        let waits = self.recycles() && !is_much && !is_mapped();
-        let whole = if waits {
-            SizedBuffer::RUN_BYTES
-        } else {
-            PAGE_BYTES
-        };
-        self.draining.position - self.draining.position % whole
-    }
-
-    /// Whether there is memory before [`Self::due`].
-    pub(super) fn has_due(&self) -> bool {
-        self.draining.has_pages() && self.draining.freed < self.due()
-    }
-
-    /// Removes the memory before [`Self::due`]. The caller drops it without the lock.
-    pub(super) fn free_due(&mut self) -> Option<Removed> {
-        let end = self.due();
-        self.free_before(end)
-    }
-
-    /// Removes all memory before the drained position. The caller drops it without the lock.
-    pub(super) fn free_drained(&mut self) -> Option<Removed> {
-        self.free_before(first_of_page(self.draining.position))
-    }
-
-    fn free_before(&mut self, end: u64) -> Option<Removed> {
-        let most = if self.recycles() {
-            self.most_spare()
-        } else {
-            0
-        };
-        let removed = self.draining.free(&mut self.buffer, end, most);
-        self.freed();
-        removed
-    }
-
-    /// Whether drained memory is kept for the next writes.
-    fn recycles(&self) -> bool {
-        self.can_drain() && self.writers > 0 && !self.quota.counts()
-    }
-
-    /// The most bytes that are kept for the next writes: half of what may be, as the other half may
-    /// have been handed over ([`Locks::spare`](super::locks::Locks::spare)).
-    fn most_spare(&self) -> u64 {
-        self.max_len.unwrap_or(u64::MAX).min(MOST_SPARE) / 2
-    }
-
-    /// As [`Inner::free_drained`], after a change during which draining continued. The change may
-    /// have added memory before the drained position, from `start` on.
-    pub(super) fn free_behind(&mut self, start: u64) -> Option<Removed> {
-        self.draining.put_behind(start);
-        self.free_drained()
-    }
-
-    /// Updates mappings and the account. Call it after memory was removed.
-    fn freed(&mut self) {
-        let stale = self.buffer.take_stale();
-        self.unmap(stale, false);
-        self.settle();
     }
 
     /// Whether the byte at `pos` cannot be written before a reader at `own` moves on.
@@ -282,14 +155,23 @@ impl Inner {
             return false;
         };
         let consumed = own.max(reader.consumed.load(Relaxed));
-        let first = consumed.max(self.draining.position);
+        let first = consumed.max(self.draining.position());
         self.is_drained() && pos >= first.saturating_add(limit)
     }
 }
 
-/// Updates of the books by readers. Each returns whether the caller has to drop the view and call
-/// [`Stream::drain`].
+/// Updates of the books by readers. Each returns whether the caller has to call [`Stream::drain_from`].
 impl View<'_> {
+    /// As [`Change::drain`].
+    fn drain(&self) -> bool {
+        let books = self.books();
+        let to = self.drains_to(&books);
+        if let Some(to) = to {
+            self.draining.move_to(to);
+        }
+        to.is_some()
+    }
+
     /// As [`Books::confirm`].
     pub(super) fn confirm(&self, member: &Member, own: u64) -> bool {
         member
@@ -339,7 +221,7 @@ impl Change<'_> {
     /// Adds a reader. The drained bytes count as consumed by it.
     pub(super) fn enter(&mut self, new: NewReader) -> Arc<Reader> {
         self.draining.readers += 1;
-        self.books().enter(new, self.draining.position)
+        self.books().enter(new, self.draining.position())
     }
 
     /// Removes a reader.
@@ -353,7 +235,7 @@ impl Change<'_> {
     pub(super) fn drain(&mut self) -> bool {
         let to = self.drains_to(&self.books());
         match to {
-            Some(to) => self.draining.position = to,
+            Some(to) => self.draining.move_to(to),
             // An earlier attempt may have failed for lack of memory.
             None if self.is_drained() => drop(self.free_due()),
             None => (),
@@ -363,79 +245,30 @@ impl Change<'_> {
 }
 
 impl Stream {
-    /// To look at figures. Memory left before the drained position is removed before, in one piece with
-    /// the view: a reader that goes on leaves more.
-    pub(super) fn without_drained(&self) -> View<'_> {
-        let view = self.inspect();
-        if !view.draining.has_pages() {
-            return view;
+    /// Drains the bytes that all readers have consumed. Returns the view if that was all: most calls
+    /// remove no memory, and nobody waits for room.
+    pub(super) fn drain_from<'a>(&'a self, view: View<'a>) -> Option<View<'a>> {
+        let moved = view.drain();
+        if view.has_due() || (moved && self.room.has_any()) {
+            drop(view);
+            // A task that has looked for room before is asleep when this gets the write side.
+            self.finish_drain(self.change_bytes());
+            return None;
         }
-        drop(view);
-        let mut inner = self.change_bytes();
-        if inner.draining.has_much() {
-            let removed = inner.free_drained();
-            drop(inner);
-            drop(removed);
-            inner = self.change_bytes();
+        if moved {
+            self.notify_writers();
         }
-        // Few pages now, which are freed at once; or there is no memory to remove more.
-        drop(inner.free_drained());
-        inner.into_view()
+        Some(view)
     }
 
-    /// To write. Memory that was to be removed is removed before: an earlier attempt may have found no
-    /// memory to do so.
-    pub(super) fn without_due(&self) -> View<'_> {
-        let view = self.inspect();
-        if !view.has_due() {
-            return view;
-        }
-        drop(view);
-        let removed = self.change_bytes().free_due();
-        drop(removed);
-        self.inspect()
-    }
-
-    /// Drains the bytes that all readers have consumed.
-    pub(super) fn drain(&self) {
-        self.drain_by(self.change_bytes());
-    }
-
-    /// As [`Stream::drain`], but fails with `EAGAIN` instead of waiting for a lock. The books keep
+    /// As [`Stream::drain_from`], but fails with `EAGAIN` instead of waiting for a lock. The books keep
     /// their state, so the next call drains.
     pub(super) fn try_drain(&self) -> Result {
-        self.drain_by(self.try_change_bytes()?);
-        Ok(())
-    }
-
-    fn drain_by(&self, mut inner: Change<'_>) {
+        let mut inner = self.try_change_bytes()?;
         if inner.drain() {
             self.finish_drain(inner);
         }
-    }
-
-    /// Gives up what is kept for the next writes. The caller drops it without the lock.
-    pub(super) fn remove_spare(&self, inner: &mut Inner) -> [Spare; 2] {
-        let handed_over = core::mem::replace(&mut *self.locks.spare(), Spare::new());
-        [inner.buffer.remove_spare(), handed_over]
-    }
-
-    /// As [`Stream::remove_spare`], if there will be no writes, or nobody who drains them.
-    pub(super) fn remove_unused_spare(&self, inner: &mut Inner) -> Option<[Spare; 2]> {
-        (!inner.recycles()).then(|| self.remove_spare(inner))
-    }
-
-    /// A run of pages for a write of `pages` whole pages at `pos`, of what is kept. `has_more` says
-    /// whether the buffer has kept some.
-    pub(super) fn take_spare(&self, pos: u64, pages: usize, has_more: bool) -> Option<Run> {
-        let run = self.locks.spare().take_for(pos, pages);
-        if run.is_some() || !has_more {
-            return run;
-        }
-        let mut inner = self.change_bytes();
-        let mut spare = self.locks.spare();
-        inner.buffer.hand_over_spare(&mut spare);
-        spare.take_for(pos, pages)
+        Ok(())
     }
 
     /// Frees drained bytes, and wakes writers that wait for room.
@@ -467,19 +300,17 @@ impl Stream {
     }
 
     fn confirm_reader(&self, reader: &Reader, file: &File) {
-        let due = self
-            .read_bytes()
-            .confirm_reader(reader, file_position(file));
-        if due {
-            self.drain();
+        let view = self.read_bytes();
+        if view.confirm_reader(reader, file_position(file)) {
+            drop(self.drain_from(view));
         }
     }
 
     /// Records that a handle at position `pos` has consumed the bytes before `pos`.
     pub(crate) fn consume(&self, member: &Member, pos: u64) {
-        let due = self.read_bytes().consume(member, pos);
-        if due {
-            self.drain();
+        let view = self.read_bytes();
+        if view.consume(member, pos) {
+            drop(self.drain_from(view));
         }
     }
 
@@ -542,48 +373,5 @@ impl OnReturn for Confirm {
         let _ = reader.caller.cmpxchg(caller, 0, Full);
         reader.keep_memory(memory);
         stream.confirm_reader(&reader, file);
-    }
-}
-
-#[kunit_tests(qemufile_stream_drain)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_behind_the_position_are_freed() -> Result {
-        let mut draining = Draining::new();
-        let mut buffer = SizedBuffer::with_capacity(8 * PAGE_BYTES)?;
-        drop(buffer.set_len(8 * PAGE_BYTES)?);
-        draining.position = 4 * PAGE_BYTES + 1;
-        let end = 4 * PAGE_BYTES;
-        assert!(draining.free(&mut buffer, end, 1 << 20).is_some());
-        assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
-        buffer.reserve(PAGE_BYTES, 2 * PAGE_BYTES)?;
-        assert!(draining.free(&mut buffer, end, 1 << 20).is_none());
-        assert_eq!(buffer.allocated(), 6 * PAGE_BYTES);
-        draining.put_behind(PAGE_BYTES + 1);
-        drop(draining.free(&mut buffer, end, 1 << 20));
-        assert_eq!(buffer.allocated(), 4 * PAGE_BYTES);
-        Ok(())
-    }
-
-    #[test]
-    fn the_last_runs_are_kept() -> Result {
-        const RUN: u64 = SizedBuffer::RUN_BYTES;
-        for (freed, kept) in [(0, 3), (5 * RUN + PAGE_BYTES, 2)] {
-            let mut draining = Draining::new();
-            let mut buffer = SizedBuffer::with_capacity(10 * RUN)?;
-            (draining.position, draining.freed) = (8 * RUN, freed);
-            drop(draining.free(&mut buffer, 8 * RUN, 4 * RUN - 1));
-            assert_eq!(draining.freed, 8 * RUN);
-            assert_eq!(buffer.allocated(), 2 * RUN + freed);
-            let mut spare = buffer.remove_spare();
-            let runs = core::iter::from_fn(|| spare.take_for(0, usize::MAX));
-            assert_eq!(
-                runs.map(|run| run.len() as u64 * PAGE_BYTES).sum::<u64>(),
-                kept * RUN
-            );
-        }
-        Ok(())
     }
 }

@@ -14,7 +14,7 @@
 //!    the last, as `i_rwsem` is for writes to an ordinary file. It is a lock of ranges
 //!    ([`ranges`](super::ranges)): a write locks the bytes that it writes, and any other change
 //!    locks all positions. Memory of the caller may be faulted in under it. A task that waits for
-//!    it can be killed.
+//!    it can be killed. lockdep knows it as the semaphore of those who wait.
 //! 3. `mm->mmap_lock`: held during a page fault, also on a mapping of the stream itself.
 //! 4. `Locks::inner`: the bytes and the counts; a reader-writer lock. No page fault happens under
 //!    it: memory of the caller is copied with page faults disabled, and faulted in after the lock
@@ -40,30 +40,41 @@
 //! | --- | --- | --- |
 //! | [`Stream::inspect`] | read | figures: length, runs of data, who has the stream open; waiting for a change of these |
 //! | [`Stream::inspect_both`] | read | what two streams share |
-//! | [`Stream::read_bytes`] | read | bytes that are copied or mapped; bytes that are written in place; the readers' books |
+//! | [`Stream::read_bytes`] | read | bytes that are copied or mapped; bytes that are written in place, also at the end; the readers' books, and the drained position |
 //! | [`Stream::change_bytes`] | write | bytes, length, memory, and what is paid for it; pages that are lent |
 //! | [`Stream::share_pages`] | write | a clone, for another stream or for a way back |
 //! | [`Stream::change_rules`] | write | limit, properties, rate |
 //! | [`Stream::change_members`] | write | handles that come and go, with their inode |
 //!
-//! Bytes are written under the read side where that changes nothing but the bytes: the page is there,
-//! before the end, and exclusive to the buffer ([`SizedBuffer::overwrite`]). What makes a page known
-//! to others (a clone, a page that is lent) takes the write side, so the page stays exclusive.
+//! Bytes are written under the read side where the page is there and exclusive to the buffer
+//! ([`SizedBuffer::overwrite`]). What makes a page known to others (a clone, a page that is lent)
+//! takes the write side, so the page stays exclusive.
 //!
-//! A reader that has to change more than its books drops the read side, takes the write side, and
-//! decides anew what is to be done: there is no upgrade, as two readers would wait for each other.
+//! The two ends of a live stream move under the read side, too. Whoever moves one of them has a lock
+//! of its own for it: the writer has locked the bytes at the end ([`append`](super::append)), and the
+//! drained position moves under the lock of the books. So whoever has the write side finds both at
+//! rest. Whoever has the read side must expect that each of them goes up.
+//!
+//! A reader that has to change more drops the read side, takes the write side, and decides anew what
+//! is to be done: there is no upgrade, as two readers would wait for each other.
 //!
 //! # No wake-up is missed
 //!
 //! A task that waits looks at the stream and joins the wait queue under the read side, in one
-//! piece. What it waits for changes under the write side only: bytes, length, drained position,
-//! limit, properties, members, and the rate ([`Stream::change_for_sleepers`]). The changer wakes
-//! after it has dropped the write side. The two sides exclude each other, so there are two cases.
-//! The change comes first: the task sees it, and does not sleep. Or the task comes first: it is in
-//! the queue when the changer looks there, also for the changer's view of memory, as `up_read`
-//! releases what `down_write` acquires. That several tasks wait under the read side at once makes
-//! no difference, because they change nothing that another waits for. The books are not waited for:
-//! a reader that moves them far enough goes on to move the drained position, under the write side.
+//! piece. What it waits for changes under the write side: limit, properties, members, the rate
+//! ([`Stream::change_for_sleepers`]), and mostly the length. The changer wakes after it has dropped
+//! the write side. The two sides exclude each other, so there are two cases. The change comes first:
+//! the task sees it, and does not sleep. Or the task comes first: it is in the queue when the changer
+//! looks there, also for the changer's view of memory, as `up_read` releases what `down_write`
+//! acquires. That several tasks wait under the read side at once makes no difference, because they
+//! change nothing that another waits for.
+//!
+//! The length and the drained position may change under the read side. So a task that waits for these
+//! first counts itself ([`Waiters::enter`]), and then looks; the changer changes, and then looks at the
+//! count ([`Waiters::has_any`]). Both have a full barrier in between, so at least one sees the other. If
+//! the changer sees a task, it takes the write side, and drops it, before it wakes: the task has then
+//! seen the change, or is in the queue. Tasks that poll are in their queue before they look
+//! (`poll_wait()`), so for these the barrier in [`PollQueue::wake`] is enough.
 //!
 //! A handle goes when its file is released. The task that drops the last reference to a file
 //! releases it when it returns to user space (`fput()`). A task must therefore not wait for a
@@ -71,6 +82,10 @@
 //! that waits. The kernel may, as for pipes: `__fget_files_rcu()` takes a reference to a wrong file,
 //! and drops it, if the descriptor's number is closed and used again meanwhile. A signal ends such
 //! a wait, as the task returns to user space for it.
+//!
+//! [`Waiters::enter`]: super::wait::Waiters::enter
+//! [`Waiters::has_any`]: super::wait::Waiters::has_any
+//! [`PollQueue::wake`]: crate::sys::poll::PollQueue::wake
 
 use super::{
     drain::Books,
@@ -224,7 +239,7 @@ impl Stream {
         }
     }
 
-    /// To copy or map bytes, to write them in place, and to note how far readers have come.
+    /// To copy or map bytes, to write them in place, and to move the ends of a live stream.
     pub(super) fn read_bytes(&self) -> View<'_> {
         self.view()
     }

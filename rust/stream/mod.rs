@@ -4,6 +4,7 @@
 //!
 //! The lock order is in [`locks`], which also has all entrances to [`Inner`].
 
+mod append;
 mod beside;
 mod compare;
 mod drain;
@@ -226,9 +227,14 @@ impl Inner {
 
     /// Tells the VFS how long the regular file is.
     fn publish_len(&self) {
+        self.tell_len(self.buffer.len());
+    }
+
+    /// Tells the VFS that the regular file has this length. Calls must not overlap.
+    fn tell_len(&self, len: u64) {
         if let Some(inode) = &self.inode {
             // The largest length of a buffer is the largest offset of a file.
-            inode.set_size(i64::try_from(self.buffer.len()).unwrap_or(i64::MAX));
+            inode.set_size(i64::try_from(len).unwrap_or(i64::MAX));
         }
     }
 }
@@ -308,13 +314,13 @@ impl Stream {
 
     /// The stream's figures.
     pub(crate) fn info(&self) -> Info {
-        let inner = self.without_drained();
+        let (inner, drained) = self.without_drained();
         Info {
             len: inner.buffer.len(),
             allocated: inner.buffer.allocated(),
             held: inner.held(),
             chunks: inner.buffer.chunks(),
-            drained: inner.draining.position(),
+            drained,
             limit: inner.max_len,
             readers: inner.readers,
             writers: inner.writers,

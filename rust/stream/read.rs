@@ -118,12 +118,13 @@ impl Stream {
                 break Err(ENXIO);
             }
             // After the first bytes, the end of the stream ends the call.
-            if here >= view.buffer.len() {
+            let len = view.buffer.len();
+            if here >= len {
                 break Ok(());
             }
             let copied = view.buffer.read_to(here, dst.limit(stall.limit(SLICE)));
             let next = here.saturating_add(copied as u64);
-            let faulted = dst.remaining() > 0 && next != view.buffer.len();
+            let faulted = dst.remaining() > 0 && next < len;
             if copied > 0 && !matches!(own, Own::Follows | Own::Stays(_)) {
                 look |= view.note_read(member, own.position(pos), pos, next);
             }
@@ -162,6 +163,7 @@ impl Stream {
         }
         let mut passed = own.consumed_by_waiting(pos);
         let mut interrupted = false;
+        let mut waiting = None;
         loop {
             if pos < view.draining.position() {
                 return Err(ENXIO);
@@ -194,7 +196,10 @@ impl Stream {
             if interrupted {
                 return Err(ERESTARTSYS);
             }
-            interrupted = self.more.wait(&mut view);
+            match &waiting {
+                None => waiting = Some(self.more.enter()),
+                Some(waiting) => interrupted = waiting.wait(&mut view),
+            }
         }
     }
 
@@ -207,18 +212,19 @@ impl Stream {
     }
 
     /// Drains, and returns another view. `EAGAIN` if that would wait and may not.
-    fn drain_between(&self, view: View<'_>, patience: Patience) -> Result<View<'_>> {
-        drop(view);
-        match patience {
-            Patience::Nothing => self.try_drain()?,
-            _ => self.drain(),
+    fn drain_between<'a>(&'a self, view: View<'a>, patience: Patience) -> Result<View<'a>> {
+        if patience != Patience::Nothing {
+            let view = self.drain_from(view);
+            return Ok(view.unwrap_or_else(|| self.read_bytes()));
         }
+        drop(view);
+        self.try_drain()?;
         self.view_for(patience)
     }
 
     /// The run of data, or the hole, from `pos` on.
     pub(crate) fn extent(&self, pos: u64) -> Extent {
-        let inner = self.without_drained();
+        let (inner, _) = self.without_drained();
         let end = inner.buffer.len();
         let is_data = inner.buffer.next_data(pos) == Some(pos);
         let next = if is_data {
@@ -236,13 +242,13 @@ impl Stream {
     ///
     /// `ENXIO` if there is none.
     pub(crate) fn next_data(&self, pos: u64) -> Result<u64> {
-        self.without_drained().buffer.next_data(pos).ok_or(ENXIO)
+        self.without_drained().0.buffer.next_data(pos).ok_or(ENXIO)
     }
 
     /// The first position from `pos` on that is in a hole, the end counting as one: `SEEK_HOLE`.
     ///
     /// `ENXIO` if `pos` is at the end or past it.
     pub(crate) fn next_hole(&self, pos: u64) -> Result<u64> {
-        self.without_drained().buffer.next_hole(pos).ok_or(ENXIO)
+        self.without_drained().0.buffer.next_hole(pos).ok_or(ENXIO)
     }
 }

@@ -39,7 +39,7 @@ use kernel::{
 
 /// The most bytes that a task copies under the write side because no other task writes, and none reads
 /// what it writes.
-const FEW: usize = 4 * PAGE_SIZE;
+pub(super) const FEW: usize = 4 * PAGE_SIZE;
 
 impl Stream {
     /// Waits until no other change is being made. `EINTR` if the task is being killed.
@@ -103,6 +103,7 @@ impl Stream {
     ///
     /// `ERESTARTSYS` when a signal comes.
     pub(crate) fn wait_for_room(&self, pos: u64, bytes: u64) -> Result {
+        let waiting = self.room.enter();
         let mut inner = self.inspect();
         let end = pos.saturating_add(bytes);
         let mut interrupted = false;
@@ -110,7 +111,7 @@ impl Stream {
             if interrupted {
                 return Err(ERESTARTSYS);
             }
-            interrupted = self.room.wait(&mut inner);
+            interrupted = waiting.wait(&mut inner);
         }
         Ok(())
     }
@@ -233,7 +234,8 @@ impl Writer<'_> {
     /// `EFAULT` if the source cannot be read, `ENOMEM`, `EFBIG`, `ENXIO` for what is drained
     /// meanwhile, `EINTR` if the task is being killed; what went before counts.
     pub(crate) fn write(&self, pos: u64, src: &mut SourceIter<'_, '_>, limit: usize) -> Progress {
-        let is_alone = self.is_alone(limit);
+        let is_append = self.ahead.get().is_some_and(Ahead::is_append);
+        let is_alone = self.is_alone(limit) && !is_append;
         copy_in(src, limit, |done, src| {
             let here = pos.saturating_add(done as u64);
             match is_alone {

@@ -80,6 +80,7 @@ static const gfp_t QEMUFILE_GFP_PAGE __maybe_unused =
 	GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
 static const gfp_t QEMUFILE_GFP_STREAM __maybe_unused =
 	GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+static const gfp_t QEMUFILE_GFP_ZERO __maybe_unused = __GFP_ZERO;
 static const gfp_t QEMUFILE_GFP_FOLIO __maybe_unused =
 	((GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_NOWARN | __GFP_NORETRY) & ~__GFP_DIRECT_RECLAIM);
 

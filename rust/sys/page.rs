@@ -49,10 +49,19 @@ impl PageRef {
     /// them. A single page (`order` 0) may wait and reclaim, but does not call the OOM killer. A
     /// larger folio is taken only if one is free.
     pub fn alloc_run(order: u32) -> Result<Run, AllocError> {
+        Self::alloc(order, 0)
+    }
+
+    /// As [`Self::alloc_run`], of zeros.
+    pub fn alloc_zeros(order: u32) -> Result<Run, AllocError> {
+        Self::alloc(order, helpers::QEMUFILE_GFP_ZERO)
+    }
+
+    fn alloc(order: u32, more: bindings::gfp_t) -> Result<Run, AllocError> {
         let gfp = match order {
             0 => helpers::QEMUFILE_GFP_PAGE,
             _ => helpers::QEMUFILE_GFP_FOLIO,
-        };
+        } | more;
         // SAFETY: May be called with any flags and order from a context that may sleep.
         let folio = unsafe { helpers::qemufile_folio_alloc(gfp, order) };
         let folio = NonNull::new(folio).ok_or(AllocError)?;

@@ -143,7 +143,8 @@ impl World {
         };
         let failed = one.apply(&step.op);
         assert_eq!(buffer.len(), model.len);
-        assert_eq!(buffer.allocated(), model.allocated());
+        let ahead = pages_ahead(buffer, model);
+        assert_eq!(buffer.allocated(), model.allocated() + ahead);
         let pages = buffer.allocated() / PAGE_BYTES;
         assert!(buffer.chunks() <= pages);
         assert_eq!(buffer.chunks() == 0, pages == 0);
@@ -161,7 +162,9 @@ impl World {
         while !self.lent.is_empty() {
             self.check_lent(0);
         }
-        for (buffer, model) in &self.buffers {
+        for (buffer, model) in &mut self.buffers {
+            drop(buffer.remove_ahead());
+            assert_eq!(buffer.allocated(), model.allocated());
             let mut chunks = 0;
             for start in model.pages().filter(|start| *start < model.len) {
                 let mut bytes = vec![1; PAGE_SIZE];
@@ -183,6 +186,19 @@ impl World {
             assert_eq!(buffer.chunks(), chunks);
         }
     }
+}
+
+/// The bytes of pages that were put after the end ahead of writes. They are zeros.
+fn pages_ahead(buffer: &SizedBuffer, model: &Model) -> u64 {
+    let first = buffer.len().next_multiple_of(PAGE_BYTES);
+    let places = (0..16).map_while(|page| first.checked_add(page * PAGE_BYTES));
+    let ahead = places.filter(|pos| {
+        let is_there = buffer.next_missing(*pos..*pos + 1).is_none();
+        is_there
+            && model.get_page(*pos).is_none()
+            && content(buffer.mapped_page(*pos).expect("a page")) == [0; PAGE_SIZE]
+    });
+    ahead.count() as u64 * PAGE_BYTES
 }
 
 /// All bytes of a page.
@@ -246,9 +262,19 @@ fn write_beside(buffer: &mut SizedBuffer, pos: u64, bytes: &[u8], good: usize) -
         if left == 0 {
             break Ok(());
         }
-        let mut progress = buffer.overwrite(here, &mut part(left));
+        let mut progress = Progress {
+            bytes: 0,
+            end: Ok(()),
+        };
+        if here <= buffer.len() {
+            progress = buffer.overwrite(here, u64::MAX, &mut part(left));
+            buffer.extend_to(here + progress.bytes as u64);
+        }
         if progress.bytes == 0 && progress.end.is_ok() {
-            let fresh = buffer.fresh_pages(here, left / PAGE_SIZE);
+            // At the end, more pages than are needed.
+            let is_append = here == buffer.len();
+            let most = if is_append { 16 } else { left / PAGE_SIZE };
+            let fresh = buffer.fresh_pages(here, most);
             progress = if fresh == 0 {
                 let to_page = PAGE_SIZE - (here % PAGE_BYTES) as usize;
                 buffer.write_from(here, &mut part(to_page))
@@ -256,7 +282,7 @@ fn write_beside(buffer: &mut SizedBuffer, pos: u64, bytes: &[u8], good: usize) -
                 let mut spare = Spare::new();
                 buffer.hand_over_spare(&mut spare);
                 let spare = spare.take_for(here, fresh);
-                match Fresh::new(here, &mut part(fresh * PAGE_SIZE), spare) {
+                match Fresh::new(here, &mut part(fresh * PAGE_SIZE), spare, fresh) {
                     Ok((fresh, end)) => {
                         let put = buffer.put_fresh(fresh);
                         Progress {
@@ -461,7 +487,11 @@ impl One<'_> {
     }
 
     fn lend(&mut self, pos: u64) -> bool {
-        let page = self.buffer.lend(pos).expect("a reference");
+        let mut page = self.buffer.lend(pos).expect("a reference");
+        if pos >= self.model.len && self.model.get_page(pos).is_none() {
+            // What is ahead of writes goes, and is not for others.
+            page = page.filter(|page| content(page) != [0; PAGE_SIZE]);
+        }
         assert!(page.as_ref().map(content).as_ref() == self.model.get_page(pos));
         if let Some(page) = page.filter(|_| self.lent.len() < MOST_LENT) {
             let bytes = content(&page);

@@ -13,10 +13,20 @@ pub mod atomic {
     /// No ordering.
     pub struct Relaxed;
 
+    /// The ordering of a load.
+    pub struct Acquire;
+
+    /// The ordering of a store.
+    pub struct Release;
+
     /// The ordering of both sides.
     pub struct Full;
 
     impl Ordering for Relaxed {}
+
+    impl Ordering for Acquire {}
+
+    impl Ordering for Release {}
 
     impl Ordering for Full {}
 

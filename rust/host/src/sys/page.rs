@@ -49,11 +49,20 @@ pub struct PageRef(Arc<Page>);
 impl PageRef {
     /// Allocates a folio of `1 << order` pages, of unknown content.
     pub fn alloc_run(order: u32) -> Result<Run, AllocError> {
+        Self::alloc(order, POISON)
+    }
+
+    /// The same, of zeros.
+    pub fn alloc_zeros(order: u32) -> Result<Run, AllocError> {
+        Self::alloc(order, 0)
+    }
+
+    fn alloc(order: u32, byte: u8) -> Result<Run, AllocError> {
         fault::check(order)?;
         fault::count_pages(1 << order);
         let memory = Arc::new(Memory {
             order,
-            bytes: Mutex::new(vec![POISON; PAGE_SIZE << order].into()),
+            bytes: Mutex::new(vec![byte; PAGE_SIZE << order].into()),
             refs: AtomicUsize::new(0),
         });
         Ok(Run {
