@@ -10,7 +10,8 @@ use super::{
     locks::View,
     write::FEW,
     Inner,
-    Stream, //
+    Stream,
+    SLICE, //
 };
 use crate::{
     sized_buffer::{
@@ -43,6 +44,17 @@ impl View<'_> {
             && bytes <= FEW
             && !self.quota.counts()
             && !self.max_len.is_some_and(is_much)
+    }
+
+    /// How many of `wanted` bytes at `pos` to try to write in place: up to a slice, and to the stream's
+    /// limit.
+    pub(super) fn most_in_place(&self, pos: u64, wanted: usize) -> usize {
+        let most = match self.buffer.len().checked_sub(pos) {
+            None => 0,
+            Some(left) if wanted as u64 <= left => wanted,
+            Some(_) => self.room(pos, wanted, false).bytes,
+        };
+        most.min(SLICE)
     }
 
     /// Writes bytes of `src` at `pos` in place, also after the end of the stream if they begin there or

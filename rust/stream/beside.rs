@@ -11,8 +11,7 @@ use super::{
     locks::View,
     write::Allowance,
     Writer,
-    PAGE_BYTES,
-    SLICE, //
+    PAGE_BYTES, //
 };
 use crate::{
     sized_buffer::{
@@ -99,9 +98,9 @@ impl Writer<'_> {
         view.may_write(pos)?;
         self.is_read.set(view.can_drain());
         let (mut bytes, mut grows) = (0, false);
-        let room = view.room(pos, wanted, false).bytes;
-        if pos <= view.buffer.len() && room > 0 {
-            let allowed = allow()?.min(room).min(SLICE);
+        let most = view.most_in_place(pos, wanted);
+        if most > 0 {
+            let allowed = allow()?.min(most);
             let (progress, grown) = view.write_in_place(pos, src.limit(allowed));
             (bytes, grows) = (progress.bytes, grown);
         }
