@@ -162,6 +162,24 @@ TEST_F(ahead, is_a_hole_if_the_stream_grows_otherwise)
 	EXPECT_EQ(LONG - 200, right_at(self->fd, LONG + 200, LONG - 200, ZEROS));
 }
 
+/* What is ahead may be memory that was kept of what was drained. */
+TEST_F(ahead, shows_nothing_of_what_was_drained)
+{
+	int reader = open_handle(self->fd, O_RDONLY);
+
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(0, set_flags(self->fd, QEMUFILE_STREAM_DRAIN));
+	ASSERT_EQ(2 * LONG, put_at(self->fd, 0, 2 * LONG, 1));
+	ASSERT_EQ(LONG, take(reader, LONG, 0, 1));
+	for (long long pos = 2 * LONG; pos < 3 * LONG; pos += RUN) {
+		ASSERT_EQ(PAGE + 100, put_at(self->fd, pos, 100, 1) + put_at(self->fd, pos + 100, PAGE, 1));
+		ASSERT_EQ(0, set_length(self->fd, pos + RUN));
+		ASSERT_EQ(PAGE + 100, right_at(self->fd, pos, PAGE + 100, 1));
+		ASSERT_EQ(RUN - PAGE - 100, right_at(self->fd, pos + PAGE + 100, RUN, ZEROS));
+	}
+	close(reader);
+}
+
 /* The bytes before the one that faults count, and nothing shows of the others. */
 TEST_F(ahead, ends_at_the_first_byte_that_faults)
 {
