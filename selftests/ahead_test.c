@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #include "harness.h"
+#include "groups.h"
 #include "ram.h"
 
 /* The streams here begin with as much: APPEND_FROM in rust/stream/append.rs. */
@@ -178,6 +179,116 @@ TEST_F(ahead, shows_nothing_of_what_was_drained)
 		ASSERT_EQ(RUN - PAGE - 100, right_at(self->fd, pos + PAGE + 100, RUN, ZEROS));
 	}
 	close(reader);
+}
+
+/* What gives memory back, as the figures tell it, frees it: a task of a memory group. */
+struct giver {
+	int (*open)(int flags);
+	bool (*give_back)(int fd, int i);
+	long long told, used;
+};
+
+#define GIVEN 200
+
+static int give_back_in_group(struct giver *giver)
+{
+	static int fds[GIVEN];
+	long long before;
+
+	if (!put_text(GROUP "/cgroup.procs", "0"))
+		return 1;
+	for (int i = 0; i < GIVEN; i++)
+		if ((fds[i] = giver->open(O_RDWR)) < 0 || set_length(fds[i], LONG))
+			return 2;
+	before = get_number(GROUP "/memory.current");
+	for (int i = 0; i < GIVEN; i++) {
+		if (!giver->give_back(fds[i], i))
+			return 3;
+		giver->told += allocated(fds[i]);
+	}
+	giver->used = get_number(GROUP "/memory.current") - before;
+	return 0;
+}
+
+/* Short records, each with memory ahead that is removed. */
+static bool append_and_clone(int fd, int i)
+{
+	for (long long pos = LONG; pos < LONG + RUN; pos += PAGE + i % 2) {
+		int clone;
+
+		if (put_at(fd, pos, PAGE + i % 2, 1) != PAGE + i % 2)
+			return false;
+		clone = open_clone(fd, O_RDONLY);
+		if (clone < 0 || close(clone))
+			return false;
+	}
+	return true;
+}
+
+static bool append_and_limit(int fd, int i)
+{
+	for (long long pos = LONG; pos < LONG + 8 * RUN; pos += RUN)
+		if (set_length(fd, pos) || put_at(fd, pos, i % PAGE, 1) != i % PAGE || set_limit(fd, LONG + GiB))
+			return false;
+	return true;
+}
+
+static bool write_and_punch(int fd, int i)
+{
+	for (long long pos = 0; pos < 8 * RUN; pos += RUN)
+		if (put_at(fd, pos, RUN, 1) != RUN || punch(fd, pos + PAGE * (i % 16), RUN - PAGE - i % 5) ||
+		    right_at(fd, pos, PAGE * (i % 16), 1) != PAGE * (i % 16))
+			return false;
+	return true;
+}
+
+static bool write_and_shorten(int fd, int i)
+{
+	return put_at(fd, LONG, RUN, 1) == RUN && !set_length(fd, LONG + 1 + i % PAGE) &&
+	       right_at(fd, LONG, RUN, 1) == 1 + i % PAGE;
+}
+
+static void check_giver(struct __test_metadata *_metadata, int (*open)(int flags),
+			bool (*give_back)(int fd, int i))
+{
+	struct giver *giver = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t child;
+
+	*giver = (struct giver){ .open = open, .give_back = give_back };
+	if (!make_group("max"))
+		SKIP(return, "no memory control groups");
+	child = fork_child();
+	if (child == 0)
+		_exit(give_back_in_group(giver));
+	EXPECT_EQ(0, status_of(child));
+	TH_LOG("told %lld, used %lld", giver->told, giver->used);
+	/* With the trees and the streams, and what a processor has charged in advance. */
+	EXPECT_GT(giver->told + giver->told / 8 + GIVEN * 8 * KiB + MiB, giver->used);
+	remove_group();
+	munmap(giver, PAGE);
+}
+
+TEST_F(ahead, is_free_after_a_clone)
+{
+	check_giver(_metadata, variant->open, append_and_clone);
+}
+
+TEST_F(ahead, is_free_after_a_limit)
+{
+	check_giver(_metadata, variant->open, append_and_limit);
+}
+
+/* The same for runs that a write filled: what is left of one does not keep all of it. */
+STREAM_FIXTURE(run)
+
+TEST_F(run, of_which_a_hole_leaves_a_part_is_freed)
+{
+	check_giver(_metadata, variant->open, write_and_punch);
+}
+
+TEST_F(run, of_which_an_end_leaves_a_part_is_freed)
+{
+	check_giver(_metadata, variant->open, write_and_shorten);
 }
 
 /* The bytes before the one that faults count, and nothing shows of the others. */

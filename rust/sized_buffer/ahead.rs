@@ -62,9 +62,12 @@ impl SizedBuffer {
         let unused = self.len().next_multiple_of(PAGE_BYTES)..self.ahead;
         let removed = match unused.is_empty() {
             true => None,
-            false => Some(self.punch(unused)?),
+            false => Some(self.punch(unused.clone())?),
         };
         self.ahead = 0;
+        if removed.is_some() {
+            self.tighten(unused);
+        }
         Ok(removed)
     }
 }

@@ -233,7 +233,7 @@ impl Leaf {
     ///
     /// A page that is in the leaf twice, or at another position, is left out. It then counts as
     /// shared, which is safe.
-    fn slots_of_folio(&self, slot: usize) -> u64 {
+    pub(super) fn slots_of_folio(&self, slot: usize) -> u64 {
         let Some(page) = self.pages.get(slot) else {
             return 0;
         };

@@ -174,7 +174,8 @@ impl SizedBuffer {
             return Progress::none(ENOMEM);
         };
         if more > 0 {
-            self.ahead = end.next_multiple_of(PAGE_BYTES) + more as u64 * PAGE_BYTES;
+            let ahead = end.next_multiple_of(PAGE_BYTES) + more as u64 * PAGE_BYTES;
+            self.ahead = self.ahead.max(ahead);
         }
         self.set_end(self.len().max(end));
         Progress { bytes, end: Ok(()) }

@@ -30,6 +30,7 @@ mod cow;
 mod fresh;
 mod node;
 mod pages;
+mod partial;
 mod read;
 mod sharing;
 mod spare;

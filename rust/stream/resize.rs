@@ -12,7 +12,8 @@ use super::{
 use crate::{
     sized_buffer::{
         Filled,
-        SizedBuffer, //
+        SizedBuffer,
+        MAX_LEN, //
     },
     sys::sched::fatal_signal_pending, //
 };
@@ -42,6 +43,11 @@ impl Writer<'_> {
             }
             let before = inner.buffer.len();
             let removed = inner.buffer.set_len(len)?;
+            if shrinks {
+                inner
+                    .buffer
+                    .tighten(len.next_multiple_of(PAGE_BYTES)..MAX_LEN);
+            }
             self.publish(&mut inner);
             if shrinks {
                 // Private copies of pages after the end go as well.
@@ -71,7 +77,9 @@ impl Writer<'_> {
         } else {
             range.end.max(last)
         };
-        let removed = inner.buffer.punch(range.start.min(end)..end)?;
+        let range = range.start.min(end)..end;
+        let removed = inner.buffer.punch(range.clone())?;
+        inner.buffer.tighten(range);
         self.publish(&mut inner);
         drop(inner);
         drop(removed);

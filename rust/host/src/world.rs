@@ -458,7 +458,11 @@ impl One<'_> {
     }
 
     fn punch(&mut self, from: u64, to: u64) -> bool {
-        let outcome = self.failing(|buffer| buffer.punch(from..to).map(drop));
+        let outcome = self.failing(|buffer| {
+            drop(buffer.punch(from..to)?);
+            buffer.tighten(from..to);
+            Ok(())
+        });
         self.settle(outcome, Ok(()), |model| model.punch(from..to))
     }
 
