@@ -38,8 +38,8 @@ use kernel::{
 /// stream, and is searched by each write.
 const MAX_RANGES: usize = 16;
 
-/// A writer is alone if this many ranges in a row have found the table empty. Two writers in a loop
-/// often find it so, while the other one is between two calls.
+/// A writer is alone if this many ranges in a row have found the table empty, its own the last. Of two
+/// writers in a loop each often finds it so, while the other one is between two calls.
 const ALONE: u32 = 16;
 
 /// A lock of ranges of positions.
@@ -159,7 +159,7 @@ impl RangeGuard<'_> {
         matches!(self.0, Held::All(_))
     }
 
-    /// Whether nobody else had locked anything when this was locked.
+    /// Whether nobody else writes: see [`ALONE`].
     pub(super) fn is_only(&self) -> bool {
         match &self.0 {
             Held::All(_) => true,
@@ -207,7 +207,7 @@ impl Table {
         }
     }
 
-    /// Enters `range`. Returns its entry, and whether it is the only one.
+    /// Enters `range`. Returns its entry, and whether the writer is alone.
     fn enter(&mut self, range: &Range<u64>) -> Result<(usize, bool), Refused> {
         if self.is_closed {
             return Err(Refused::Closed);
