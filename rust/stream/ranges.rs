@@ -295,8 +295,21 @@ mod tests {
         assert!(!table.leave(0) && !table.leave(2));
         assert!(table.leave(1));
         table.open();
-        assert_eq!(table.enter(&(0..9)), Ok((0, true)));
+        assert_eq!(table.enter(&(0..9)), Ok((0, false)));
         assert!(!table.leave(0));
         assert!(table.close_if_empty());
+    }
+
+    #[test]
+    fn a_writer_between_two_calls_of_another_is_not_alone() {
+        let mut table = Table::new();
+        assert_eq!(table.enter(&(0..1)), Ok((0, true)));
+        assert_eq!(table.enter(&(1..2)), Ok((1, false)));
+        table.leave(0);
+        table.leave(1);
+        for calls in 1..=ALONE {
+            assert_eq!(table.enter(&(0..1)), Ok((0, calls == ALONE)));
+            table.leave(0);
+        }
     }
 }
