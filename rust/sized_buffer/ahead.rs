@@ -14,7 +14,6 @@
 use super::{
     node::SLOTS,
     tree::LeafMut,
-    Removed,
     SizedBuffer,
     PAGE_BYTES, //
 };
@@ -46,29 +45,26 @@ impl SizedBuffer {
     /// Removes what is ahead before a change that begins after the end, at `pos`: no write will use it.
     pub(super) fn leave_gap(&mut self, pos: u64) {
         if self.ahead > 0 && pos > self.len() {
-            // No more than a run.
-            drop(self.remove_ahead());
+            self.remove_ahead();
         }
     }
 
-    /// Removes the pages that were put ahead of writes. If there is no memory to copy shared nodes,
-    /// they stay.
-    pub fn remove_ahead(&mut self) -> Option<Removed> {
-        self.try_remove_ahead().ok().flatten()
+    /// Removes the pages that were put ahead of writes, no more than a run, and frees them. Returns
+    /// whether there were any. If there is no memory to copy shared nodes, they stay.
+    pub fn remove_ahead(&mut self) -> bool {
+        self.try_remove_ahead().unwrap_or(false)
     }
 
     /// As [`Self::remove_ahead`]. Fails with [`ENOMEM`].
-    pub(super) fn try_remove_ahead(&mut self) -> Result<Option<Removed>> {
+    pub(super) fn try_remove_ahead(&mut self) -> Result<bool> {
         let unused = self.len().next_multiple_of(PAGE_BYTES)..self.ahead;
-        let removed = match unused.is_empty() {
-            true => None,
-            false => Some(self.punch(unused.clone())?),
-        };
-        self.ahead = 0;
-        if removed.is_some() {
+        let is_there = !unused.is_empty();
+        if is_there {
+            drop(self.punch(unused.clone())?);
             self.tighten(unused);
         }
-        Ok(removed)
+        self.ahead = 0;
+        Ok(is_there)
     }
 }
 
@@ -157,16 +153,16 @@ mod tests {
     #[test]
     fn what_is_ahead_can_be_removed() -> Result {
         let mut buffer = with_ahead(PAGE_SIZE + 5)?;
-        drop(buffer.remove_ahead());
+        assert!(buffer.remove_ahead());
         assert_eq!(
             (buffer.len(), buffer.allocated()),
             (PAGE_BYTES + 5, 2 * PAGE_BYTES)
         );
-        assert!(buffer.remove_ahead().is_none());
+        assert!(!buffer.remove_ahead());
         // All of it has been used.
         let mut buffer = with_ahead(PAGE_SIZE)?;
         append(&buffer, &mut &PAGES[..]);
-        assert!(buffer.remove_ahead().is_none());
+        assert!(!buffer.remove_ahead());
         assert_eq!(buffer.len(), RUN as u64 * PAGE_BYTES);
         Ok(())
     }
@@ -175,14 +171,14 @@ mod tests {
     fn what_was_asked_for_stays() -> Result {
         let mut buffer = with_ahead(5)?;
         buffer.reserve(8 * PAGE_BYTES, PAGE_BYTES)?;
-        assert!(buffer.remove_ahead().is_none());
+        assert!(!buffer.remove_ahead());
         assert_eq!(buffer.allocated(), 2 * PAGE_BYTES);
         // Also after the end was moved down, which removes it all.
         let mut buffer = with_ahead(5)?;
         drop(buffer.set_len(3)?);
         assert_eq!(buffer.allocated(), PAGE_BYTES);
         buffer.reserve(0, 4 * PAGE_BYTES)?;
-        assert!(buffer.remove_ahead().is_none());
+        assert!(!buffer.remove_ahead());
         Ok(())
     }
 

@@ -49,7 +49,7 @@ impl SizedBuffer {
             return Ok(());
         }
         // What is reserved stays, unlike what is ahead of writes.
-        drop(self.try_remove_ahead()?);
+        self.try_remove_ahead()?;
         let pages = pos / PAGE_BYTES..end.div_ceil(PAGE_BYTES);
         Ok(self.tree.fill(pages, filled)?)
     }

@@ -22,11 +22,11 @@ use kernel::{
 };
 
 impl SizedBuffer {
-    /// Moves what is left of the folios at the edges of `range`, which was removed from the buffer, to
-    /// pages of their own: at most 15 at an edge. The folios are then free.
+    /// Moves what is left of the folios at the edges of `range`, which was removed from the buffer and
+    /// freed, to pages of their own: at most 15 at an edge. The folios are then free.
     ///
-    /// Those stay that others know, all while mappings may write to pages, and all for which there is no
-    /// memory.
+    /// Those stay that others know or that are mapped, all while mappings may write to pages, and all for
+    /// which there is no memory.
     pub fn tighten(&mut self, range: Range<u64>) {
         for pos in [range.start.wrapping_sub(1), range.end] {
             let index = pos / PAGE_BYTES;
@@ -43,9 +43,13 @@ impl Leaf {
     /// Whether the leaf has the page in `slot`, and not all pages of its folio; and no others know
     /// these.
     fn is_partial(&self, slot: usize) -> bool {
-        let pages = self.get(slot).map_or(1, |page| page.folio().pages());
-        let held = self.slots_of_folio(slot);
-        pages > 1 && (held.count_ones() as usize) < pages && held & !self.marks() == 0
+        let Some(page) = self.get(slot) else {
+            return false;
+        };
+        let folio = page.folio();
+        let (pages, held) = (folio.pages(), self.slots_of_folio(slot));
+        let count = held.count_ones() as usize;
+        1 < pages && count < pages && folio.refs() == count && held & !self.marks() == 0
     }
 }
 
@@ -112,6 +116,13 @@ mod tests {
         buffer.tighten(PAGE_BYTES..RUN);
         assert_eq!(folio_of(&buffer, 0), 16);
         drop(lent);
+        // As somebody has it who reached it through a mapping, and must see later writes.
+        let mut buffer = SizedBuffer::from_slice(&PAGES)?;
+        let pinned = buffer.mapped_page(0).ok_or(EINVAL)?.try_clone()?;
+        drop(buffer.punch(PAGE_BYTES..RUN)?);
+        buffer.tighten(PAGE_BYTES..RUN);
+        assert!(buffer.mapped_page(0).is_some_and(|page| page.is(&pinned)));
+        drop(pinned);
         let clone = buffer.try_clone()?;
         drop(buffer.punch(RUN..RUN + PAGE_BYTES)?);
         buffer.tighten(RUN..RUN + PAGE_BYTES);

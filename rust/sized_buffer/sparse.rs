@@ -74,7 +74,7 @@ impl SizedBuffer {
             return Ok(());
         }
         // The pages of `from` stay, unlike what is ahead of writes.
-        drop(self.try_remove_ahead()?);
+        self.try_remove_ahead()?;
         if range.end > self.len() {
             self.clear_tail();
         }

@@ -70,7 +70,7 @@ impl SizedBuffer {
     /// No mapping may write to the buffer. Fails with [`ENOMEM`], also beyond 2^28 clones.
     pub fn try_clone(&mut self) -> Result<Self> {
         // The clone would share it, and each of the two would copy zeros.
-        drop(self.try_remove_ahead()?);
+        self.try_remove_ahead()?;
         self.clear_tail();
         let mut busy = KVec::new();
         if self.stores {

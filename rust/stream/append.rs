@@ -16,7 +16,6 @@ use super::{
 use crate::{
     sized_buffer::{
         Progress,
-        Removed,
         SizedBuffer, //
     },
     sys::{
@@ -89,11 +88,11 @@ impl View<'_> {
 }
 
 impl Inner {
-    /// Removes memory that was put at the end ahead of writes. The caller drops it without the lock.
-    pub(super) fn remove_ahead(&mut self) -> Option<Removed> {
-        let removed = self.buffer.remove_ahead()?;
-        self.freed();
-        Some(removed)
+    /// Removes memory that was put at the end ahead of writes: no more than a run.
+    pub(super) fn remove_ahead(&mut self) {
+        if self.buffer.remove_ahead() {
+            self.freed();
+        }
     }
 }
 

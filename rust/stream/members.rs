@@ -119,10 +119,9 @@ impl Drop for Member {
         }
         drained |= inner.has_due();
         let spare = stream.remove_unused_spare(&mut inner);
-        let ahead = match inner.writers {
-            0 => inner.remove_ahead(),
-            _ => None,
-        };
+        if inner.writers == 0 {
+            inner.remove_ahead();
+        }
         inner.members -= 1;
         let inode = match inner.members {
             0 => inner.inode.take(),
@@ -132,7 +131,7 @@ impl Drop for Member {
             true => stream.finish_drain(inner),
             false => drop(inner),
         }
-        drop((spare, ahead));
+        drop(spare);
         // May free the inode, which has a reference to the stream, as this member has.
         drop(inode);
         // Most handles go without anybody's notice. What nobody waited for is no edge.

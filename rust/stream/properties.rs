@@ -88,7 +88,8 @@ impl Stream {
             inner.max_len = limit;
             // What is kept and what is left may be more than the new limit allows.
             let spare = self.remove_spare(&mut inner);
-            (spare, inner.remove_ahead(), inner.free_due())
+            inner.remove_ahead();
+            (spare, inner.free_due())
         };
         drop(removed);
         self.notify_all();
@@ -106,7 +107,7 @@ impl Stream {
         }
         {
             // Dropped after the lock.
-            let (_spare, _ahead, _drained);
+            let (_spare, _drained);
             let mut inner = self.change_rules();
             let properties = inner.properties.with(add)?;
             // Who else has a page that is gone for all is no reason to refuse.
@@ -116,7 +117,7 @@ impl Stream {
             self.append_only
                 .store(properties.contains(Property::AppendOnly), Relaxed);
             _spare = self.remove_unused_spare(&mut inner);
-            _ahead = inner.remove_ahead();
+            inner.remove_ahead();
             if inner.drain() || inner.has_due() {
                 self.finish_drain(inner);
             }

@@ -43,11 +43,6 @@ impl Writer<'_> {
             }
             let before = inner.buffer.len();
             let removed = inner.buffer.set_len(len)?;
-            if shrinks {
-                inner
-                    .buffer
-                    .tighten(len.next_multiple_of(PAGE_BYTES)..MAX_LEN);
-            }
             self.publish(&mut inner);
             if shrinks {
                 // Private copies of pages after the end go as well.
@@ -56,8 +51,16 @@ impl Writer<'_> {
             removed
         };
         drop(removed);
+        self.tighten(len.next_multiple_of(PAGE_BYTES)..MAX_LEN);
         self.stream.notify_all();
         Ok(len)
+    }
+
+    /// [`SizedBuffer::tighten`], when what was removed has been freed. All positions are locked.
+    fn tighten(&self, range: Range<u64>) {
+        let mut inner = self.stream.change_bytes();
+        inner.buffer.tighten(range);
+        self.publish(&mut inner);
     }
 
     /// Makes a part of the stream a hole.
@@ -79,10 +82,10 @@ impl Writer<'_> {
         };
         let range = range.start.min(end)..end;
         let removed = inner.buffer.punch(range.clone())?;
-        inner.buffer.tighten(range);
         self.publish(&mut inner);
         drop(inner);
         drop(removed);
+        self.tighten(range);
         Ok(())
     }
 

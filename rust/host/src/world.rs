@@ -163,7 +163,7 @@ impl World {
             self.check_lent(0);
         }
         for (buffer, model) in &mut self.buffers {
-            drop(buffer.remove_ahead());
+            buffer.remove_ahead();
             assert_eq!(buffer.allocated(), model.allocated());
             let mut chunks = 0;
             for start in model.pages().filter(|start| *start < model.len) {
